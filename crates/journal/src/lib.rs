@@ -1,0 +1,23 @@
+//! The event store: append, read, follow, idempotency. Generic over the model it stores.
+
+pub mod canonical;
+mod event;
+mod follow;
+mod mac;
+mod migrate;
+mod model;
+mod reader;
+mod record;
+mod submission;
+mod writer;
+
+pub use event::{Meta, StoredEvent, Tenant};
+pub use follow::{Heads, HeadsTask};
+pub use mac::MacKeys;
+pub use migrate::migrate;
+pub use model::{CorruptEvent, Decision, Encoded, Loaded, Model, NewJob, Refusal};
+pub use reader::{EventFilter, JournalError, Reader};
+pub use submission::{
+    Accepted, IdempotencyKey, IfMatch, Outcome, Retry, Submission, SubmitError, Verdict,
+};
+pub use writer::{Pending, Writer, WriterConfig, WriterTask};

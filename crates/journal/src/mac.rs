@@ -1,0 +1,114 @@
+//! The MAC that the writer stores with each event (design §10).
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use crate::event::StoredEvent;
+
+/// Keys for event MACs, by number. The database never holds them.
+#[derive(Clone)]
+pub struct MacKeys {
+    keys: BTreeMap<u8, Vec<u8>>,
+    current: u8,
+}
+
+impl std::fmt::Debug for MacKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MacKeys").field("current", &self.current).finish_non_exhaustive()
+    }
+}
+
+/// What a MAC covers: every column of an event, in the form of design §10's leaf.
+pub(crate) struct Leaf<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) position: i64,
+    pub(crate) stream: &'a str,
+    pub(crate) version: i32,
+    pub(crate) kind: &'a str,
+    pub(crate) schema_version: i16,
+    pub(crate) occurred_at: DateTime<Utc>,
+    pub(crate) recorded_at: DateTime<Utc>,
+    /// RFC 8785 form of `data`.
+    pub(crate) data: &'a [u8],
+    /// RFC 8785 form of `meta`.
+    pub(crate) meta: &'a [u8],
+}
+
+impl Leaf<'_> {
+    /// RFC 8785 form of the leaf object, format 1. Stream, type and tenant names hold no
+    /// character that JSON escapes (checked when they are written), and members are in order.
+    fn to_vec(&self) -> Vec<u8> {
+        format!(
+            concat!(
+                r#"{{"data_sha256":"{}","format":1,"meta_sha256":"{}","occurred_at":{},"#,
+                r#""position":{},"recorded_at":{},"schema_version":{},"stream":"{}","#,
+                r#""tenant":"{}","type":"{}","version":{}}}"#
+            ),
+            hex::encode(Sha256::digest(self.data)),
+            hex::encode(Sha256::digest(self.meta)),
+            self.occurred_at.timestamp_micros(),
+            self.position,
+            self.recorded_at.timestamp_micros(),
+            self.schema_version,
+            self.stream,
+            self.tenant,
+            self.kind,
+            self.version,
+        )
+        .into_bytes()
+    }
+}
+
+impl MacKeys {
+    /// Keys by number; the highest number signs, all of them verify. `None` without any key.
+    pub fn new(keys: BTreeMap<u8, Vec<u8>>) -> Option<Self> {
+        let current = *keys.keys().next_back()?;
+        Some(Self { keys, current })
+    }
+
+    /// 33 bytes: the key's number and the HMAC-SHA-256 of the leaf under it.
+    pub(crate) fn sign(&self, leaf: &Leaf<'_>) -> Vec<u8> {
+        let mut mac = vec![self.current];
+        mac.extend_from_slice(&self.hmac(self.current, leaf).expect("current key is present"));
+        mac
+    }
+
+    /// Whether a stored event carries the MAC that its columns deserve. `false` too where the key
+    /// is unknown or `data` or `meta` break the rules of [`crate::canonical`].
+    pub fn verify(&self, tenant: &str, event: &StoredEvent) -> bool {
+        let canonical = |text: &str| {
+            serde_json::from_str(text).ok().and_then(|value| crate::canonical::to_vec(&value).ok())
+        };
+        let (Some(data), Some(meta)) = (canonical(&event.data), canonical(&event.meta)) else {
+            return false;
+        };
+        let leaf = Leaf {
+            tenant,
+            position: event.position,
+            stream: &event.stream,
+            version: event.version,
+            kind: &event.kind,
+            schema_version: event.schema_version,
+            occurred_at: event.occurred_at,
+            recorded_at: event.recorded_at,
+            data: &data,
+            meta: &meta,
+        };
+        let Some((number, hmac)) = event.mac.split_first() else { return false };
+        self.keys
+            .get(number)
+            .is_some_and(|key| keyed(key).chain_update(leaf.to_vec()).verify_slice(hmac).is_ok())
+    }
+
+    fn hmac(&self, number: u8, leaf: &Leaf<'_>) -> Option<[u8; 32]> {
+        let key = self.keys.get(&number)?;
+        Some(keyed(key).chain_update(leaf.to_vec()).finalize().into_bytes().into())
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length")
+}

@@ -1,0 +1,26 @@
+-- Steps of each key, in order; folded onto the key's row; inserted, updated or deleted.
+        with event as (
+            {event_source}
+        ), step as (
+            select {key_expressions}, event.position, k.part,
+                   row(row({event_row_step})::read.event,
+                       row({keys_k})::read.{name}__key, k.part)::read.{name}__step as step
+            from event cross join lateral read.{name}__keys(row({event_row})::read.event) k
+        ), steps as (
+            select {keys}, array_agg(step order by position, part) as steps
+            from step group by {keys}
+        ), folded as materialized (
+            select {keys_s}, t.tenant is not null as existed,
+                   read.{name}__fold_onto(
+                       case when t.tenant is not null
+                            then row({columns_t})::read.{name}__row end,
+                       s.steps) as f
+            from steps s left join {table} t on t.tenant = p_tenant and {same_key_s_t}
+        ), gone as (
+            delete from {table} t using folded s
+            where s.existed and (s.f).tenant is null
+              and t.tenant = p_tenant and {same_key_s_t}
+        )
+        insert into {table} as t ({columns})
+            select {columns_f} from folded s where (s.f).tenant is not null
+            on conflict (tenant, {keys}) do update set {set_excluded};

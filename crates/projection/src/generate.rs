@@ -1,0 +1,200 @@
+//! The SQL of one projection, filled in from its folder and the columns of its table.
+
+use sha2::{Digest, Sha256};
+
+use crate::{catalogue::Definition, lexer};
+
+const FUNCTIONS: &str = include_str!("../sql/functions.sql");
+const DROP_FUNCTIONS: &str = include_str!("../sql/drop_functions.sql");
+const FOLD: &str = include_str!("../sql/fold.sql");
+const AGGREGATE: &str = include_str!("../sql/aggregate.sql");
+
+/// The one plan that is right for a batch of any size, whatever the statistics say: events from
+/// the arrays, sorted by key, each key looked up in the primary key. So it is forced, and made
+/// once a session instead of once a batch.
+const PLAN_SETTINGS: &str = "set search_path = pg_catalog, read set jit = off \
+    set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off \
+    set enable_hashjoin = off set enable_mergejoin = off set enable_hashagg = off";
+
+const EVENT_COLUMNS: [&str; 9] = [
+    "position", "stream", "version", "type", "schema_version", "data", "meta", "occurred_at",
+    "recorded_at",
+];
+
+/// A column of a projection's table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    pub(crate) sql_type: String,
+    pub(crate) collation: Option<String>,
+    pub(crate) default: Option<String>,
+    /// Place in the primary key, from 1.
+    pub(crate) key: Option<i32>,
+}
+
+impl Column {
+    fn attribute(&self) -> String {
+        let collate = self.collation.as_ref().map_or(String::new(), |c| format!(" collate {c}"));
+        format!("{} {}{collate}", self.name, self.sql_type)
+    }
+}
+
+/// Hash of the templates: functions made from other templates are made anew.
+pub(crate) fn engine_hash() -> String {
+    let mut hash = Sha256::new();
+    for part in [FUNCTIONS, FOLD, AGGREGATE, PLAN_SETTINGS] {
+        hash.update(part);
+    }
+    hex::encode(hash.finalize())
+}
+
+/// Drops the functions and types of a projection, if there are any.
+pub(crate) fn drop_functions(name: &str) -> String {
+    DROP_FUNCTIONS.replace("{name}", name)
+}
+
+/// Which of the two large columns of an event a projection reads, so that nothing else travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reads {
+    pub(crate) data: bool,
+    pub(crate) meta: bool,
+}
+
+impl Reads {
+    fn of(sql: &str) -> Self {
+        let columns = lexer::columns_of_e(sql);
+        let may_read = |name: &str| columns.as_ref().is_none_or(|c| c.contains(name));
+        Self { data: may_read("data"), meta: may_read("meta") }
+    }
+
+    /// What `apply.sql` reads: an event with a thousand lines makes a thousand steps, which
+    /// should not carry all of its data each.
+    pub(crate) fn apply(definition: &Definition) -> Self {
+        Self::of(&definition.apply_sql)
+    }
+
+    /// What the projection reads at all.
+    pub(crate) fn any(definition: &Definition) -> Self {
+        let (key, apply) = (Self::of(&definition.key_sql), Self::apply(definition));
+        Self { data: key.data || apply.data, meta: key.meta || apply.meta }
+    }
+}
+
+/// The functions and types of a projection. The error says what is wrong with its table.
+pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<String, String> {
+    let name = &definition.name;
+    let mut keys: Vec<&Column> = columns.iter().filter(|c| c.key.is_some()).collect();
+    keys.sort_by_key(|c| c.key);
+    if columns.first().is_none_or(|c| c.name != "tenant" || c.sql_type != "integer") {
+        return Err("table.sql: the first column must be `tenant integer`".into());
+    }
+    if keys.first().is_none_or(|c| c.name != "tenant") || keys.len() < 2 {
+        return Err("table.sql: the primary key must be (tenant, at least one column)".into());
+    }
+    let keys = &keys[1..];
+    if let Some(odd) = columns.iter().find(|c| !is_plain_name(&c.name)) {
+        return Err(format!("table.sql: column {} must be of a-z, 0-9 and _", odd.name));
+    }
+
+    let join = |columns: &[&Column], separator: &str, each: &dyn Fn(&Column) -> String| {
+        columns.iter().map(|c| each(c)).collect::<Vec<_>>().join(separator)
+    };
+    let all: Vec<&Column> = columns.iter().collect();
+    let others: Vec<&Column> = columns.iter().filter(|c| c.key.is_none()).collect();
+    let prefixed = |columns: &[&Column], alias: &str| {
+        join(columns, ", ", &|c| format!("{alias}.{}", c.name))
+    };
+    let same_key = |left: &str, right: &str| {
+        join(keys, " and ", &|c| format!("{left}.{0} = {right}.{0}", c.name))
+    };
+    let folded = join(&all, ", ", &|c| match c.key {
+        Some(1) => "p_tenant".into(),
+        Some(_) => format!("s.{}", c.name),
+        None => format!("(s.f).{}", c.name),
+    });
+    let set_excluded = if others.is_empty() {
+        // nothing but a key: the row is there, and that is all
+        format!("tenant = excluded.tenant, {0} = excluded.{0}", keys[0].name)
+    } else {
+        join(&others, ", ", &|c| format!("{0} = excluded.{0}", c.name))
+    };
+    let new_row = join(&all, "\n        ", &|c| match (&c.default, c.key) {
+        (_, Some(1)) => String::new(),
+        (_, Some(_)) => format!("r.{0} := k.{0};", c.name),
+        (Some(default), None) => format!("r.{} := {default};", c.name),
+        (None, None) => String::new(),
+    });
+
+    let reads = Reads::apply(definition);
+    let event_row = |reads: Reads| {
+        let columns = EVENT_COLUMNS.iter().map(|column| match *column {
+            "data" if !reads.data => "null::jsonb".to_owned(),
+            "meta" if !reads.meta => "null::jsonb".to_owned(),
+            column => format!("event.{column}"),
+        });
+        format!("p_tenant, {}", columns.collect::<Vec<_>>().join(", "))
+    };
+    let from_arrays = format!(
+        "select * from unnest(p_positions, p_streams, p_versions, p_types, p_schema_versions, \
+         p_data, p_meta, p_occurred_at, p_recorded_at) as u ({})",
+        EVENT_COLUMNS.join(", ")
+    );
+    let types: Vec<_> = definition.events.iter().map(|e| format!("'{e}'")).collect();
+    let from_journal = format!(
+        "select {} from journal.events where tenant = p_tenant and position > p_after \
+         and position <= p_until and type = any (array[{}])",
+        EVENT_COLUMNS.join(", "),
+        types.join(", ")
+    );
+
+    let table = format!("read.{name}");
+    let staging = format!("read.{name}__staging");
+    let keys_k = prefixed(keys, "k");
+    let fill = |template: &str, source: &str, table: &str| {
+        template
+            .replace("{event_source}", source)
+            .replace("{table}", table)
+            .replace("{event_row_step}", &event_row(reads))
+            .replace("{event_row}", &event_row(Reads::any(definition)))
+            .replace(
+                "{key_expressions}",
+                &join(keys, ", ", &|c| match &c.collation {
+                    Some(collation) => format!("k.{0} collate {collation} as {0}", c.name),
+                    None => format!("k.{}", c.name),
+                }),
+            )
+            .replace("{keys_k}", &keys_k)
+            .replace("{keys_s}", &prefixed(keys, "s"))
+            .replace("{columns_t}", &prefixed(&all, "t"))
+            .replace("{columns_f}", &folded)
+            .replace("{same_key_s_t}", &same_key("s", "t"))
+    };
+    let text = FUNCTIONS
+        .replace("{fold_arrays_into_table}", &fill(FOLD, &from_arrays, &table))
+        .replace("{fold_arrays_into_staging}", &fill(FOLD, &from_arrays, &staging))
+        .replace("{fold_journal_into_staging}", &fill(FOLD, &from_journal, &staging))
+        .replace("{aggregate_journal_into_staging}", &fill(AGGREGATE, &from_journal, &staging))
+        .replace("{name}", name)
+        .replace("{plan_settings}", PLAN_SETTINGS)
+        .replace("{definition}", &definition.hash)
+        .replace("{row_attributes}", &join(&all, ", ", &Column::attribute))
+        .replace("{key_attributes}", &join(keys, ", ", &Column::attribute))
+        .replace("{key_columns}", &join(keys, ", ", &|c| format!("{} {}", c.name, c.sql_type)))
+        .replace("{keys}", &join(keys, ", ", &|c| c.name.clone()))
+        .replace("{columns}", &join(&all, ", ", &|c| c.name.clone()))
+        .replace("{columns_s}", &prefixed(&all, "s"))
+        .replace("{columns_o}", &prefixed(&all, "o"))
+        .replace("{same_key_s_t}", &same_key("s", "t"))
+        .replace("{same_key_s_o}", &same_key("s", "o"))
+        .replace("{set_excluded}", &set_excluded)
+        .replace("{new_row}", &new_row);
+    // the folder's own text last: what it says is never taken for a placeholder
+    Ok(text
+        .replace("{key_sql}", &definition.key_sql)
+        .replace("{apply_sql}", &definition.apply_sql))
+}
+
+fn is_plain_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}

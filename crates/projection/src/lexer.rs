@@ -1,0 +1,224 @@
+//! Just enough of SQL's lexical structure to find names outside strings and comments.
+
+use std::collections::BTreeSet;
+
+/// A stretch of SQL text.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// Text in which names and operators count.
+    Code(&'a str),
+    /// A string, quoted identifier, dollar-quoted body or comment: passed through as it is.
+    Opaque(&'a str),
+}
+
+/// Cuts SQL into code and opaque pieces; joined together they are the text again.
+pub(crate) fn pieces(sql: &str) -> Vec<Piece<'_>> {
+    let bytes = sql.as_bytes();
+    let mut out = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    while at < bytes.len() {
+        let end = match bytes[at] {
+            b'\'' => Some(end_of_quoted(bytes, at, b'\'', is_escape_string(bytes, at))),
+            b'"' => Some(end_of_quoted(bytes, at, b'"', false)),
+            b'-' if bytes.get(at + 1) == Some(&b'-') => {
+                Some(sql[at..].find('\n').map_or(bytes.len(), |n| at + n))
+            }
+            b'/' if bytes.get(at + 1) == Some(&b'*') => Some(end_of_comment(bytes, at)),
+            b'$' if at == 0 || !is_name(bytes[at - 1]) => end_of_dollar_quoted(sql, at),
+            _ => None,
+        };
+        if let Some(end) = end {
+            if start < at {
+                out.push(Piece::Code(&sql[start..at]));
+            }
+            out.push(Piece::Opaque(&sql[at..end]));
+            start = end;
+            at = end;
+        } else {
+            at += 1;
+        }
+    }
+    if start < bytes.len() {
+        out.push(Piece::Code(&sql[start..]));
+    }
+    out
+}
+
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+}
+
+/// `E'…'`: a backslash escapes the next character.
+fn is_escape_string(bytes: &[u8], quote: usize) -> bool {
+    quote > 0
+        && matches!(bytes[quote - 1], b'e' | b'E')
+        && (quote == 1 || !is_name(bytes[quote - 2]))
+}
+
+fn end_of_quoted(bytes: &[u8], open: usize, quote: u8, backslash: bool) -> usize {
+    let mut at = open + 1;
+    while at < bytes.len() {
+        if backslash && bytes[at] == b'\\' {
+            at += 2;
+        } else if bytes[at] != quote {
+            at += 1;
+        } else if bytes.get(at + 1) == Some(&quote) {
+            at += 2;
+        } else {
+            return at + 1;
+        }
+    }
+    bytes.len()
+}
+
+fn end_of_comment(bytes: &[u8], open: usize) -> usize {
+    let (mut at, mut depth) = (open + 2, 1);
+    while at + 1 < bytes.len() {
+        match (bytes[at], bytes[at + 1]) {
+            (b'/', b'*') => (depth, at) = (depth + 1, at + 2),
+            (b'*', b'/') => {
+                (depth, at) = (depth - 1, at + 2);
+                if depth == 0 {
+                    return at;
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+fn end_of_dollar_quoted(sql: &str, open: usize) -> Option<usize> {
+    let rest = &sql[open + 1..];
+    let tag = rest.find('$')?;
+    let name = rest[..tag].as_bytes();
+    if name.first().is_some_and(u8::is_ascii_digit) || !name.iter().all(|b| is_name(*b)) {
+        return None;
+    }
+    let quote = &sql[open..open + tag + 2];
+    let body = open + quote.len();
+    Some(sql[body..].find(quote).map_or(sql.len(), |n| body + n + quote.len()))
+}
+
+/// Replaces `:name` outside strings and comments by what `bind` says for it. `::type`, `:=` and
+/// `:1` are left alone. An array slice must be written with a space (`a[1 : n]`).
+pub(crate) fn bind_named<E>(
+    sql: &str,
+    mut bind: impl FnMut(&str) -> Result<String, E>,
+) -> Result<String, E> {
+    let mut out = String::with_capacity(sql.len() + 64);
+    for piece in pieces(sql) {
+        let code = match piece {
+            Piece::Opaque(text) => {
+                out.push_str(text);
+                continue;
+            }
+            Piece::Code(code) => code,
+        };
+        let bytes = code.as_bytes();
+        let (mut copied, mut at) = (0, 0);
+        while at < bytes.len() {
+            if bytes[at] != b':' {
+                at += 1;
+                continue;
+            }
+            if bytes.get(at + 1) == Some(&b':') {
+                at += 2;
+                continue;
+            }
+            let name_start = at + 1;
+            if !bytes.get(name_start).is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_') {
+                at += 1;
+                continue;
+            }
+            let length = bytes[name_start..]
+                .iter()
+                .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
+                .count();
+            out.push_str(&code[copied..at]);
+            out.push_str(&bind(&code[name_start..name_start + length])?);
+            at = name_start + length;
+            copied = at;
+        }
+        out.push_str(&code[copied..]);
+    }
+    Ok(out)
+}
+
+/// Which columns of row `e` a piece of SQL may read: the names in `e.name` and `(e).name`, or
+/// `None` where `e` stands alone, so that any may be read.
+pub(crate) fn columns_of_e(sql: &str) -> Option<BTreeSet<String>> {
+    let mut columns = BTreeSet::new();
+    for piece in pieces(sql) {
+        let Piece::Code(code) = piece else { continue };
+        let bytes = code.as_bytes();
+        for (at, byte) in bytes.iter().enumerate() {
+            let alone = (at == 0 || (!is_name(bytes[at - 1]) && bytes[at - 1] != b'.'))
+                && !bytes.get(at + 1).is_some_and(|b| is_name(*b));
+            if !matches!(byte, b'e' | b'E') || !alone {
+                continue;
+            }
+            let rest = code[at + 1..].trim_start();
+            let rest = rest.strip_prefix(')').map_or(rest, str::trim_start);
+            let name: String = rest
+                .strip_prefix('.')?
+                .trim_start()
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
+            if name.is_empty() {
+                return None;
+            }
+            columns.insert(name.to_ascii_lowercase());
+        }
+    }
+    Some(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(sql: &str) -> String {
+        bind_named(sql, |name| Ok::<_, ()>(format!("<{name}>"))).unwrap()
+    }
+
+    #[test]
+    fn named_parameters_are_found_only_in_code() {
+        assert_eq!(bound("a = :a and b=:b_2"), "a = <a> and b=<b_2>");
+        assert_eq!(bound("':a' \":a\" -- :a\n/* :a /* :b */ :c */ :d"), "':a' \":a\" -- :a\n/* :a /* :b */ :c */ <d>");
+        assert_eq!(bound("$$ :a $$ $x$ :a $$ $x$ :b"), "$$ :a $$ $x$ :a $$ $x$ <b>");
+        assert_eq!(bound("'it''s :a' e'it\\'s :a' :b"), "'it''s :a' e'it\\'s :a' <b>");
+    }
+
+    #[test]
+    fn casts_assignments_and_numbers_are_left_alone() {
+        assert_eq!(bound("x::text :a::date"), "x::text <a>::date");
+        assert_eq!(bound("x := :a"), "x := <a>");
+        assert_eq!(bound("a[1:2] a[1 : n]"), "a[1:2] a[1 : n]");
+        assert_eq!(bound("'é' || :ä :a"), "'é' || :ä <a>");
+    }
+
+    #[test]
+    fn pieces_are_the_text_again() {
+        for sql in ["", "'open", "\"open", "/* open", "$x$ open", "a$1", "-- end", "$1 + $2", "E'\\"] {
+            let joined: String = pieces(sql)
+                .iter()
+                .map(|p| match p {
+                    Piece::Code(t) | Piece::Opaque(t) => *t,
+                })
+                .collect();
+            assert_eq!(joined, sql);
+        }
+    }
+
+    #[test]
+    fn columns_of_e_are_known_or_all() {
+        let named = |sql| columns_of_e(sql).map(|c| c.into_iter().collect::<Vec<_>>());
+        assert_eq!(named("e.type = r.e and (e).data->>'x' is null -- e"), Some(vec!["data".into(), "type".into()]));
+        assert_eq!(named("case e . occurred_at when 1 then 'e' end"), Some(vec!["occurred_at".into()]));
+        assert_eq!(named("f(e)"), None);
+        assert_eq!(named("e.*"), None);
+        assert_eq!(named("the.end of some 1e5"), Some(vec![]));
+    }
+}

@@ -1,0 +1,3 @@
+-- Gives the money back.
+insert into sandbox.refunds (id, refund_id, charge_id, amount, currency)
+values ($1, $2, $3, $4, $5);

@@ -1,0 +1,1 @@
+select (e.data->>'order_id')::uuid as order_id, null::jsonb as part
