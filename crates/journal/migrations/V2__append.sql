@@ -27,7 +27,7 @@ create function journal.append(
     c_fingerprints bytea[],
     c_positions bigint[],
     c_keep_s bigint[],          -- seconds to keep the record, null for ever
-    c_outcomes text[],
+    c_outcomes text[],          -- null: look the key up, but remember nothing under it
     -- jobs, parallel arrays
     j_ids uuid[],
     j_positions bigint[],
@@ -64,11 +64,18 @@ begin
                    principal, key, fingerprint, outcome::jsonb
             from unnest(c_principals, c_keys, c_fingerprints, c_positions, c_keep_s, c_outcomes)
                 as c (principal, key, fingerprint, position, keep_s, outcome)
+            where outcome is not null
             on conflict do nothing
             returning 1
         )
         select count(*) into fresh from inserted;
-        if fresh <> cardinality(c_keys) then
+        if fresh <> cardinality(c_keys) - cardinality(array_positions(c_outcomes, null))
+            or (fresh <> cardinality(c_keys) and exists (
+                select from unnest(c_principals, c_keys, c_outcomes) as c (principal, key, outcome)
+                join journal.commands t
+                    on t.tenant = a_tenant and t.principal = c.principal and t.key = c.key
+                where c.outcome is null))
+        then
             raise exception 'idempotency key taken' using errcode = 'DB001', detail = (
                 select json_agg(json_build_object(
                     'principal', t.principal, 'key', t.key,

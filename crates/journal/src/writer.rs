@@ -629,15 +629,16 @@ impl Answer {
         self.0.map(|verdict| Outcome { verdict, repeated: false })
     }
 
-    fn record(&self, remember_refusals: bool) -> Option<(Option<i64>, String)> {
+    /// Position and text to remember; no text: nothing is remembered.
+    fn record(&self, remember_refusals: bool) -> (Option<i64>, Option<String>) {
         match &self.0 {
             Ok(verdict @ Verdict::Accepted(accepted)) => {
-                Some((Some(accepted.position), record::to_json(verdict)))
+                (Some(accepted.position), Some(record::to_json(verdict)))
             }
             Ok(verdict @ Verdict::Refused(_)) if remember_refusals => {
-                Some((None, record::to_json(verdict)))
+                (None, Some(record::to_json(verdict)))
             }
-            Ok(Verdict::Refused(_)) | Err(_) => None,
+            Ok(Verdict::Refused(_)) | Err(_) => (None, None),
         }
     }
 }

@@ -104,16 +104,17 @@ pub(super) fn decide<'a, M: Model>(
             }
             Err(Refused::Not(NotDecided::Cold(_))) => break,
         };
-        if let Some((position, outcome)) = answer.record(submission.key.remember_refusals) {
-            append.principals.push(submission.key.principal.clone());
-            append.keys.push(submission.key.key.clone());
-            append.fingerprints.push(submission.key.fingerprint.to_vec());
-            append.positions.push(position);
-            append.keep_s.push(
-                submission.key.keep.map(|keep| i64::try_from(keep.as_secs()).unwrap_or(i64::MAX)),
-            );
-            append.outcomes.push(outcome);
-        }
+        // A key is looked up even where the outcome isn't worth remembering: an earlier time it
+        // was used may have been accepted, and then that is the answer.
+        let (position, outcome) = answer.record(submission.key.remember_refusals);
+        append.principals.push(submission.key.principal.clone());
+        append.keys.push(submission.key.key.clone());
+        append.fingerprints.push(submission.key.fingerprint.to_vec());
+        append.positions.push(position);
+        append.keep_s.push(
+            submission.key.keep.map(|keep| i64::try_from(keep.as_secs()).unwrap_or(i64::MAX)),
+        );
+        append.outcomes.push(outcome);
         answers.push(answer);
     }
     let head = append.macs.last().map_or(start, |mac| Head {

@@ -63,7 +63,7 @@ pub(super) struct Append {
     pub(super) fingerprints: Vec<Vec<u8>>,
     pub(super) positions: Vec<Option<i64>>,
     pub(super) keep_s: Vec<Option<i64>>,
-    pub(super) outcomes: Vec<String>,
+    pub(super) outcomes: Vec<Option<String>>,
     pub(super) job_ids: Vec<Uuid>,
     pub(super) job_positions: Vec<i64>,
     pub(super) job_delays_ms: Vec<i32>,

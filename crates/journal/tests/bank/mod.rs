@@ -1,0 +1,216 @@
+//! A tiny bank to test the journal with, and a database of its own for each test.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use daybook_journal::{
+    CorruptEvent, Decision, Encoded, IdempotencyKey, Loaded, MacKeys, Meta, Model, Reader, Refusal,
+    Submission, Tenant, Writer, WriterConfig,
+};
+use serde_json::json;
+use tokio_postgres::NoTls;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(crate) struct Bank;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Command {
+    account: String,
+    events: Vec<Event>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Event {
+    Moved(i64),
+    Noted(String),
+    /// Encodes to something that PostgreSQL refuses.
+    Poison,
+    /// Encodes to something that the rules for `data` refuse.
+    Unstorable,
+}
+
+impl Command {
+    pub(crate) fn deposit(account: &str, amount: i64) -> Self {
+        Self { account: account.to_owned(), events: vec![Event::Moved(amount)] }
+    }
+    pub(crate) fn withdraw(account: &str, amount: i64) -> Self {
+        Self::deposit(account, -amount)
+    }
+    pub(crate) fn deposits(account: &str, count: usize) -> Self {
+        Self { account: account.to_owned(), events: vec![Event::Moved(1); count] }
+    }
+    pub(crate) fn note(account: &str, text: &str) -> Self {
+        Self { account: account.to_owned(), events: vec![Event::Noted(text.to_owned())] }
+    }
+    pub(crate) fn poison(account: &str) -> Self {
+        Self { account: account.to_owned(), events: vec![Event::Poison] }
+    }
+    pub(crate) fn unstorable(account: &str) -> Self {
+        Self { account: account.to_owned(), events: vec![Event::Unstorable] }
+    }
+}
+
+impl Model for Bank {
+    type Command = Command;
+    type Event = Event;
+    type State = i64;
+
+    fn reads(&self, command: &Command, _loaded: &Loaded<i64>) -> Vec<String> {
+        vec![format!("account-{}", command.account)]
+    }
+
+    fn decide(
+        &self,
+        command: &Command,
+        loaded: &Loaded<i64>,
+        _now: DateTime<Utc>,
+    ) -> Result<Decision<Event>, Refusal> {
+        let stream = format!("account-{}", command.account);
+        let balance = loaded.get(&stream).copied().unwrap_or(0);
+        let moved: i64 =
+            command.events.iter().map(|e| if let Event::Moved(by) = e { *by } else { 0 }).sum();
+        if balance + moved < 0 {
+            return Err(Refusal {
+                code: "overdrawn".to_owned(),
+                detail: format!("the balance is {balance}"),
+                values: json!({ "balance": balance }),
+            });
+        }
+        let events = command.events.iter().map(|e| (stream.clone(), e.clone())).collect();
+        let result = json!({ "balance": balance + moved });
+        Ok(Decision { events, jobs: Vec::new(), result, open: false })
+    }
+
+    fn evolve(
+        &self,
+        _stream: &str,
+        state: Option<i64>,
+        event: &Event,
+    ) -> Result<i64, CorruptEvent> {
+        let balance = state.unwrap_or(0);
+        Ok(if let Event::Moved(by) = event { balance + by } else { balance })
+    }
+
+    fn encode(&self, event: &Event) -> Encoded {
+        let (kind, schema_version, data) = match event {
+            Event::Moved(by) => ("Moved", 1, json!({ "by": by })),
+            Event::Noted(text) => ("Noted", 1, json!({ "text": text })),
+            Event::Poison => ("Poison", 0, json!({})),
+            Event::Unstorable => ("Unstorable", 1, json!({ "rate": 0.5 })),
+        };
+        Encoded { kind, schema_version, data }
+    }
+
+    fn decode(&self, kind: &str, _version: i16, data: &str) -> Result<Event, CorruptEvent> {
+        let data: serde_json::Value =
+            serde_json::from_str(data).map_err(|e| CorruptEvent(e.to_string()))?;
+        match kind {
+            "Moved" => Ok(Event::Moved(data["by"].as_i64().unwrap_or(0))),
+            "Noted" => Ok(Event::Noted(data["text"].as_str().unwrap_or("").to_owned())),
+            other => Err(CorruptEvent(format!("unknown type {other}"))),
+        }
+    }
+}
+
+pub(crate) fn keys() -> MacKeys {
+    MacKeys::new(BTreeMap::from([(1, vec![7; 32])])).unwrap()
+}
+
+pub(crate) fn submission(key: &str, command: Command) -> Submission<Command> {
+    Submission {
+        command,
+        key: IdempotencyKey {
+            principal: "test".to_owned(),
+            key: key.to_owned(),
+            fingerprint: [1; 32],
+            keep: Some(Duration::from_secs(60)),
+            remember_refusals: true,
+        },
+        meta: Meta {
+            actor: "test".to_owned(),
+            command_id: Uuid::now_v7(),
+            command: "Move".to_owned(),
+            key: key.to_owned(),
+            correlation: Uuid::now_v7(),
+            causation: None,
+            traceparent: None,
+        },
+        occurred_at: None,
+        if_match: None,
+        deadline: Duration::from_secs(20),
+    }
+}
+
+/// A database of its own; [`Database::drop`] removes it.
+pub(crate) struct Database {
+    name: String,
+    admin: tokio_postgres::Config,
+}
+
+impl Database {
+    pub(crate) async fn create() -> Self {
+        let url = std::env::var("DAYBOOK_TEST_DATABASE_URL").unwrap_or_else(|_| {
+            panic!(
+                "DAYBOOK_TEST_DATABASE_URL is not set: run ./scripts/test, which starts PostgreSQL"
+            )
+        });
+        let admin: tokio_postgres::Config = url.parse().unwrap();
+        let database = Self { name: format!("journal_{}", Uuid::new_v4().simple()), admin };
+        connect(&database.admin)
+            .await
+            .batch_execute(&format!("create database {}", database.name))
+            .await
+            .unwrap();
+        let mut client = database.client().await;
+        daybook_journal::migrate(&mut client).await.unwrap();
+        database.reader().add_tenant("main", 1).await.unwrap();
+        database
+    }
+
+    pub(crate) fn config(&self) -> tokio_postgres::Config {
+        let mut config = self.admin.clone();
+        config.dbname(&self.name);
+        config
+    }
+
+    pub(crate) async fn client(&self) -> tokio_postgres::Client {
+        connect(&self.config()).await
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        let manager = deadpool_postgres::Manager::new(self.config(), NoTls);
+        Reader::new(deadpool_postgres::Pool::builder(manager).max_size(2).build().unwrap())
+    }
+
+    pub(crate) fn tenant(&self) -> Tenant {
+        Tenant { id: 1, name: "main".to_owned(), partition: 0 }
+    }
+
+    /// A running writer, as a process of its own would have.
+    pub(crate) fn writer(&self) -> Writer<Bank> {
+        let (writer, task) = Writer::new(
+            self.config(),
+            self.tenant(),
+            Arc::new(Bank),
+            keys(),
+            WriterConfig::default(),
+        );
+        tokio::spawn(task.run(CancellationToken::new()));
+        writer
+    }
+
+    pub(crate) async fn drop(self) {
+        connect(&self.admin)
+            .await
+            .batch_execute(&format!("drop database {} with (force)", self.name))
+            .await
+            .unwrap();
+    }
+}
+
+async fn connect(config: &tokio_postgres::Config) -> tokio_postgres::Client {
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
