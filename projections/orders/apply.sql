@@ -1,6 +1,3 @@
-declare
-    field text;         -- of a line: shipped, returned, cancelled
-    changes jsonb;      -- {line number: quantity}
 begin
     r.version := e.version;
     r.updated_at := e.occurred_at;
@@ -16,11 +13,9 @@ begin
         r.total := (e.data->>'total')::bigint;
         r.placed_at := e.occurred_at;
         r.expires_at := (e.data->>'expires_at')::timestamptz;
-        select coalesce(jsonb_agg((l.line - 'tracked')
-                                  || '{"shipped": 0, "returned": 0, "cancelled": 0}'), '[]'),
-               coalesce(sum((l.line->>'quantity')::bigint), 0)
-            into r.lines, r.units
-            from jsonb_array_elements(e.data->'lines') as l (line);
+        r.lines := e.data->'lines';
+        select coalesce(sum((l.line->>'quantity')::bigint), 0) into r.units
+            from jsonb_array_elements(r.lines) as l (line);
 
     when 'OrderPaymentOpened' then
         r.payments := r.payments || jsonb_build_object(e.data->>'payment_id', jsonb_build_object(
@@ -40,7 +35,6 @@ begin
         if r.status = 'placed' then r.status := 'paid'; end if;
 
     when 'OrderShipped' then
-        field := 'shipped';
         r.status := case when (e.data->>'complete')::boolean then 'shipped' else 'partly_shipped' end;
         r.shipped_at := coalesce(r.shipped_at, e.occurred_at);
         r.expires_at := null;
@@ -51,8 +45,11 @@ begin
         r.delivered_at := e.occurred_at;
 
     when 'OrderCancelled', 'OrderExpired' then
-        field := 'cancelled';
         r.credited := r.credited + (e.data->>'credit')::bigint;
+        r.credits := r.credits || jsonb_build_array(jsonb_build_object(
+            'kind', case e.type when 'OrderExpired' then 'expired' else 'cancelled' end,
+            'at', e.occurred_at, 'reason', e.data->'reason', 'credit', e.data->'credit',
+            'lines', e.data->'lines'));
         r.closed_at := e.occurred_at;
         r.close_reason := e.data->>'reason';
         r.expires_at := null;
@@ -60,15 +57,15 @@ begin
         r.status := case when r.shipped_at is not null then 'shipped'
                          when e.type = 'OrderExpired' then 'expired' else 'cancelled' end;
     when 'OrderItemsReturned' then
-        field := 'returned';
         r.credited := r.credited + (e.data->>'credit')::bigint;
         r.credits := r.credits || jsonb_build_array(jsonb_build_object(
-            'at', e.occurred_at, 'reason', 'returned', 'credit', e.data->'credit',
+            'kind', 'returned', 'at', e.occurred_at, 'credit', e.data->'credit',
             'lines', e.data->'lines'));
     when 'OrderCredited' then
         r.credited := r.credited + (e.data->>'credit')::bigint;
         r.credits := r.credits || jsonb_build_array(jsonb_build_object(
-            'at', e.occurred_at, 'reason', e.data->'reason', 'credit', e.data->'credit'));
+            'kind', 'goodwill', 'at', e.occurred_at, 'reason', e.data->'reason',
+            'credit', e.data->'credit'));
 
     when 'OrderRefundOpened' then
         r.refunds := r.refunds || jsonb_build_object(e.data->>'refund_id', jsonb_build_object(
@@ -84,16 +81,4 @@ begin
             'payment_id', e.data->'payment_id', 'amount', e.data->'amount',
             'status', 'failed', 'at', e.occurred_at, 'reason', e.data->'reason'));
     end case;
-
-    if field is not null then
-        select jsonb_object_agg(c.line, c.quantity) into changes from (
-            select l.line->>'line' as line, sum((l.line->>'quantity')::bigint) as quantity
-                from jsonb_array_elements(e.data->'lines') as l (line) group by 1) c;
-        select coalesce(jsonb_agg(case when changes ? (l.line->>'line')
-                then l.line || jsonb_build_object(
-                    field, (l.line->>field)::bigint + (changes->>(l.line->>'line'))::bigint)
-                else l.line end), '[]')
-            into r.lines
-            from jsonb_array_elements(r.lines) as l (line);
-    end if;
 end;

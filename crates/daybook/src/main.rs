@@ -1,2 +1,31 @@
-//! Daybook.
-fn main() {}
+//! Daybook: an event-sourced commerce backend. One binary, a role or tool per subcommand.
+
+mod bench;
+mod cli;
+mod config;
+mod doctor;
+mod import;
+mod roles;
+mod secrets;
+mod tools;
+mod wiring;
+
+use clap::Parser;
+
+fn main() -> std::process::ExitCode {
+    let cli = cli::Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("daybook: the runtime can't start: {error}");
+            return std::process::ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(cli::run(cli)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("daybook: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

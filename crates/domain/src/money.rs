@@ -48,6 +48,7 @@ impl Amount {
     }
 
     /// The difference, 0 where it would be less.
+    #[must_use]
     pub fn saturating_sub(self, other: Self) -> Self {
         Self::clamp(self.0 - other.0)
     }

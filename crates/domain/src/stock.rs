@@ -110,9 +110,8 @@ impl Levels {
     /// The levels after a change of each, if they may be so.
     fn moved(self, on_hand: i64, reserved: i64) -> Option<Self> {
         let after = Self { on_hand: self.on_hand + on_hand, reserved: self.reserved + reserved };
-        let sound = 0 <= after.reserved
-            && after.reserved <= after.on_hand
-            && after.on_hand <= MAX_INTEGER;
+        let sound =
+            0 <= after.reserved && after.reserved <= after.on_hand && after.on_hand <= MAX_INTEGER;
         sound.then_some(after)
     }
 }
@@ -272,10 +271,7 @@ mod tests {
     #[test]
     fn a_correction_leaves_promises_alone() {
         let given = given::<Stock>(&[received(10), Event::Reserved(moved(7))]);
-        given
-            .clone()
-            .when(&adjust(-4))
-            .refused(&Refusal::Short { wanted: 4, available: 3 });
+        given.clone().when(&adjust(-4)).refused(&Refusal::Short { wanted: 4, available: 3 });
         given.clone().when(&adjust(-3)).accepted();
         given.when(&adjust(5)).accepted();
     }
@@ -291,7 +287,8 @@ mod tests {
 
     #[test]
     fn a_history_that_cannot_be_is_not_folded() {
-        for event in [Event::Reserved(moved(1)), Event::Shipped(moved(1)), Event::Released(moved(1))]
+        for event in
+            [Event::Reserved(moved(1)), Event::Shipped(moved(1)), Event::Released(moved(1))]
         {
             assert!(Stock::Untouched.evolve(&event).is_err());
         }

@@ -1,1 +1,28 @@
-//! daybook-feed
+//! Kafka: the relay that publishes the journal, and the subscriptions that read it back.
+//!
+//! The topic holds every event of the journal, in order per tenant, as CloudEvents 1.0. It may
+//! hold repeats, but neither a gap nor a reordering of first occurrences.
+
+mod client;
+mod config;
+mod error;
+mod gather;
+mod migrate;
+mod note;
+mod read_all;
+mod record;
+mod relay;
+mod scan;
+mod subscription;
+mod topic;
+mod trouble;
+
+pub use config::FeedConfig;
+pub use error::FeedError;
+pub use gather::Batch;
+pub use migrate::migrate;
+pub use read_all::{ReadAll, read_all};
+pub use record::{FeedEvent, RecordError, decode, encode};
+pub use relay::Relay;
+pub use subscription::Subscription;
+pub use topic::{check_topic, ensure_topic};

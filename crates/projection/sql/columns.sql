@@ -4,7 +4,7 @@ select a.attname::text,
        format_type(a.atttypid, a.atttypmod),
        case when a.attcollation <> y.typcollation then quote_ident(o.collname) end,
        pg_get_expr(d.adbin, d.adrelid),
-       array_position(i.indkey::smallint[], a.attnum)
+       array_position(i.indkey::smallint[], a.attnum) + 1     -- indkey counts from 0
 from pg_attribute a
 join pg_type y on y.oid = a.atttypid
 left join pg_collation o on o.oid = a.attcollation

@@ -141,6 +141,13 @@ struct ParameterEntry {
     required: bool,
 }
 
+impl Definition {
+    /// Whether it reads events of this type.
+    pub(crate) fn reads(&self, kind: &str) -> bool {
+        self.events.binary_search_by(|event| event.as_str().cmp(kind)).is_ok()
+    }
+}
+
 impl Catalogue {
     /// Reads every folder of `dir` that has a `projection.toml`.
     pub fn load(dir: &Path) -> Result<Self, CatalogueError> {
@@ -158,10 +165,8 @@ impl Catalogue {
 
         let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
         for query in projections.iter().flat_map(|p| &p.queries) {
-            let invalid = |detail| CatalogueError::Invalid {
-                projection: query.projection.clone(),
-                detail,
-            };
+            let invalid =
+                |detail| CatalogueError::Invalid { projection: query.projection.clone(), detail };
             if !names.insert(&query.name) {
                 return Err(invalid(format!("query {}: the name is taken", query.name)));
             }
@@ -207,8 +212,7 @@ fn definition(
     apply_sql: String,
     query_sql: impl Fn(&str) -> Result<String, CatalogueError>,
 ) -> Result<Definition, CatalogueError> {
-    let invalid =
-        |detail: String| CatalogueError::Invalid { projection: name.to_owned(), detail };
+    let invalid = |detail: String| CatalogueError::Invalid { projection: name.to_owned(), detail };
     if !is_name(name) || name.len() > NAME_MAX || name.contains("__") {
         return Err(invalid(format!(
             "the folder's name must be at most {NAME_MAX} of a-z, 0-9 and single _"
@@ -221,8 +225,8 @@ fn definition(
     }
     let mut events = file.events;
     events.sort();
-    if let Some(twice) = events.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(invalid(format!("projection.toml: event {} is named twice", twice[0])));
+    if let Some([twice, ..]) = events.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(invalid(format!("projection.toml: event {twice} is named twice")));
     }
     if let Some(odd) = events.iter().find(|e| !e.chars().all(|c| c.is_ascii_alphanumeric())) {
         return Err(invalid(format!("projection.toml: {odd} is no event type")));
@@ -244,7 +248,7 @@ fn definition(
         .map(|entry| {
             let sql = query_sql(&entry.name)?;
             let query = entry.name.clone();
-            declared_query(name, entry, sql)
+            declared_query(name, entry, &sql)
                 .map_err(|detail| invalid(format!("query {query}: {detail}")))
         })
         .collect::<Result<_, _>>()?;
@@ -260,11 +264,7 @@ fn definition(
     })
 }
 
-fn declared_query(
-    projection: &str,
-    entry: QueryEntry,
-    sql: String,
-) -> Result<DeclaredQuery, String> {
+fn declared_query(projection: &str, entry: QueryEntry, sql: &str) -> Result<DeclaredQuery, String> {
     if !is_name(&entry.name) {
         return Err("the name must be of a-z, 0-9 and _".into());
     }
@@ -276,7 +276,7 @@ fn declared_query(
     }
 
     let mut used = BTreeSet::new();
-    lexer::bind_named(&sql, |name| {
+    lexer::bind_named(sql, |name| {
         used.insert(name.to_owned());
         Ok::<_, String>(String::new())
     })?;
@@ -317,7 +317,8 @@ fn declared_query(
     if let Some(name) = in_path.iter().find(|name| !parameters.iter().any(|p| p.name == **name)) {
         return Err(format!("the path's {{{name}}} is not declared"));
     }
-    parameters.sort_by_key(|p| (in_path.iter().position(|n| *n == p.name).unwrap_or(99), p.name.clone()));
+    parameters
+        .sort_by_key(|p| (in_path.iter().position(|n| *n == p.name).unwrap_or(99), p.name.clone()));
 
     let order = match entry.answer {
         AnswerShape::List => {

@@ -12,12 +12,19 @@ const AGGREGATE: &str = include_str!("../sql/aggregate.sql");
 /// The one plan that is right for a batch of any size, whatever the statistics say: events from
 /// the arrays, sorted by key, each key looked up in the primary key. So it is forced, and made
 /// once a session instead of once a batch.
-const PLAN_SETTINGS: &str = "set search_path = pg_catalog, read set jit = off \
+const PLAN_SETTINGS: &str = "set search_path = pg_catalog, read set timezone = 'UTC' set jit = off \
     set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off \
     set enable_hashjoin = off set enable_mergejoin = off set enable_hashagg = off";
 
 const EVENT_COLUMNS: [&str; 9] = [
-    "position", "stream", "version", "type", "schema_version", "data", "meta", "occurred_at",
+    "position",
+    "stream",
+    "version",
+    "type",
+    "schema_version",
+    "data",
+    "meta",
+    "occurred_at",
     "recorded_at",
 ];
 
@@ -42,7 +49,7 @@ impl Column {
 /// Hash of the templates: functions made from other templates are made anew.
 pub(crate) fn engine_hash() -> String {
     let mut hash = Sha256::new();
-    for part in [FUNCTIONS, FOLD, AGGREGATE, PLAN_SETTINGS] {
+    for part in [FUNCTIONS, FOLD, AGGREGATE, PLAN_SETTINGS, include_str!("generate.rs")] {
         hash.update(part);
     }
     hex::encode(hash.finalize())
@@ -101,9 +108,8 @@ pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<S
     };
     let all: Vec<&Column> = columns.iter().collect();
     let others: Vec<&Column> = columns.iter().filter(|c| c.key.is_none()).collect();
-    let prefixed = |columns: &[&Column], alias: &str| {
-        join(columns, ", ", &|c| format!("{alias}.{}", c.name))
-    };
+    let prefixed =
+        |columns: &[&Column], alias: &str| join(columns, ", ", &|c| format!("{alias}.{}", c.name));
     let same_key = |left: &str, right: &str| {
         join(keys, " and ", &|c| format!("{left}.{0} = {right}.{0}", c.name))
     };
@@ -119,10 +125,9 @@ pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<S
         join(&others, ", ", &|c| format!("{0} = excluded.{0}", c.name))
     };
     let new_row = join(&all, "\n        ", &|c| match (&c.default, c.key) {
-        (_, Some(1)) => String::new(),
-        (_, Some(_)) => format!("r.{0} := k.{0};", c.name),
+        (_, Some(2..)) => format!("r.{0} := k.{0};", c.name),
         (Some(default), None) => format!("r.{} := {default};", c.name),
-        (None, None) => String::new(),
+        (_, _) => String::new(), // the tenant, and columns that begin as null
     });
 
     let reads = Reads::apply(definition);
@@ -140,10 +145,12 @@ pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<S
         EVENT_COLUMNS.join(", ")
     );
     let types: Vec<_> = definition.events.iter().map(|e| format!("'{e}'")).collect();
+    // `#> '{}'` is data itself, decompressed: once here, instead of at each mention in key.sql;
+    // `offset 0` keeps the planner from taking it to each mention after all.
     let from_journal = format!(
         "select {} from journal.events where tenant = p_tenant and position > p_after \
-         and position <= p_until and type = any (array[{}])",
-        EVENT_COLUMNS.join(", "),
+         and position <= p_until and type = any (array[{}]) offset 0",
+        EVENT_COLUMNS.join(", ").replace(" data,", " data #> '{}' as data,"),
         types.join(", ")
     );
 
@@ -189,9 +196,7 @@ pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<S
         .replace("{set_excluded}", &set_excluded)
         .replace("{new_row}", &new_row);
     // the folder's own text last: what it says is never taken for a placeholder
-    Ok(text
-        .replace("{key_sql}", &definition.key_sql)
-        .replace("{apply_sql}", &definition.apply_sql))
+    Ok(text.replace("{key_sql}", &definition.key_sql).replace("{apply_sql}", &definition.apply_sql))
 }
 
 fn is_plain_name(text: &str) -> bool {

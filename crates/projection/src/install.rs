@@ -96,7 +96,10 @@ async fn install_one(
     transaction.batch_execute(&generate::drop_functions(name)).await.map_err(refused)?;
     if !same_definition {
         if installed.is_some() {
-            tracing::warn!(projection = name, "the definition has changed: folding from position 0");
+            tracing::warn!(
+                projection = name,
+                "the definition has changed: folding from position 0"
+            );
         }
         transaction
             .batch_execute(&format!("drop table if exists read.{name}, read.{name}__staging"))

@@ -91,7 +91,7 @@ fn end_of_comment(bytes: &[u8], open: usize) -> usize {
 fn end_of_dollar_quoted(sql: &str, open: usize) -> Option<usize> {
     let rest = &sql[open + 1..];
     let tag = rest.find('$')?;
-    let name = rest[..tag].as_bytes();
+    let name = &rest.as_bytes()[..tag];
     if name.first().is_some_and(u8::is_ascii_digit) || !name.iter().all(|b| is_name(*b)) {
         return None;
     }
@@ -186,7 +186,10 @@ mod tests {
     #[test]
     fn named_parameters_are_found_only_in_code() {
         assert_eq!(bound("a = :a and b=:b_2"), "a = <a> and b=<b_2>");
-        assert_eq!(bound("':a' \":a\" -- :a\n/* :a /* :b */ :c */ :d"), "':a' \":a\" -- :a\n/* :a /* :b */ :c */ <d>");
+        assert_eq!(
+            bound("':a' \":a\" -- :a\n/* :a /* :b */ :c */ :d"),
+            "':a' \":a\" -- :a\n/* :a /* :b */ :c */ <d>"
+        );
         assert_eq!(bound("$$ :a $$ $x$ :a $$ $x$ :b"), "$$ :a $$ $x$ :a $$ $x$ <b>");
         assert_eq!(bound("'it''s :a' e'it\\'s :a' :b"), "'it''s :a' e'it\\'s :a' <b>");
     }
@@ -201,7 +204,9 @@ mod tests {
 
     #[test]
     fn pieces_are_the_text_again() {
-        for sql in ["", "'open", "\"open", "/* open", "$x$ open", "a$1", "-- end", "$1 + $2", "E'\\"] {
+        for sql in
+            ["", "'open", "\"open", "/* open", "$x$ open", "a$1", "-- end", "$1 + $2", "E'\\"]
+        {
             let joined: String = pieces(sql)
                 .iter()
                 .map(|p| match p {
@@ -215,8 +220,14 @@ mod tests {
     #[test]
     fn columns_of_e_are_known_or_all() {
         let named = |sql| columns_of_e(sql).map(|c| c.into_iter().collect::<Vec<_>>());
-        assert_eq!(named("e.type = r.e and (e).data->>'x' is null -- e"), Some(vec!["data".into(), "type".into()]));
-        assert_eq!(named("case e . occurred_at when 1 then 'e' end"), Some(vec!["occurred_at".into()]));
+        assert_eq!(
+            named("e.type = r.e and (e).data->>'x' is null -- e"),
+            Some(vec!["data".into(), "type".into()])
+        );
+        assert_eq!(
+            named("case e . occurred_at when 1 then 'e' end"),
+            Some(vec!["occurred_at".into()])
+        );
         assert_eq!(named("f(e)"), None);
         assert_eq!(named("e.*"), None);
         assert_eq!(named("the.end of some 1e5"), Some(vec![]));

@@ -86,9 +86,7 @@ impl ParameterKind {
             Self::Bigint => {
                 Box::new(text.parse::<i64>().map_err(|_| expected("a 64-bit integer"))?)
             }
-            Self::Boolean => {
-                Box::new(text.parse::<bool>().map_err(|_| expected("true or false"))?)
-            }
+            Self::Boolean => Box::new(text.parse::<bool>().map_err(|_| expected("true or false"))?),
         })
     }
 

@@ -14,9 +14,10 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// A quarter of a second up to two minutes; the last attempt comes after roughly 50 minutes.
+    /// A quarter of a second up to two minutes; the last attempt comes after a little over two
+    /// hours, well after a payment's deadline: until then an answer may still come by itself.
     fn default() -> Self {
-        Self { first_ms: 250, ceiling_ms: 120_000, max_attempts: 40 }
+        Self { first_ms: 250, ceiling_ms: 120_000, max_attempts: 100 }
     }
 }
 
@@ -41,13 +42,13 @@ mod tests {
 
     const POLICY: RetryPolicy = RetryPolicy { first_ms: 100, ceiling_ms: 5_000, max_attempts: 10 };
 
-    fn ms(value: u64) -> Option<Duration> {
-        Some(Duration::from_millis(value))
+    const fn ms(value: u64) -> Duration {
+        Duration::from_millis(value)
     }
 
     #[test]
     fn delays_double_up_to_the_ceiling() {
-        let longest: Vec<_> = (1..=8).map(|attempt| POLICY.delay(attempt, 1.0)).collect();
+        let longest: Vec<_> = (1..=8).map(|attempt| POLICY.delay(attempt, 1.0).unwrap()).collect();
         assert_eq!(
             longest,
             [ms(100), ms(200), ms(400), ms(800), ms(1_600), ms(3_200), ms(5_000), ms(5_000)]
@@ -56,8 +57,8 @@ mod tests {
 
     #[test]
     fn jitter_covers_the_upper_half() {
-        assert_eq!(POLICY.delay(3, 0.0), ms(200));
-        assert_eq!(POLICY.delay(3, 0.5), ms(300));
+        assert_eq!(POLICY.delay(3, 0.0), Some(ms(200)));
+        assert_eq!(POLICY.delay(3, 0.5), Some(ms(300)));
         assert!(POLICY.delay(3, 0.999).unwrap() < Duration::from_millis(400));
     }
 
@@ -71,9 +72,9 @@ mod tests {
     #[test]
     fn a_huge_attempt_number_stays_within_the_ceiling() {
         let policy = RetryPolicy { max_attempts: u32::MAX, ..POLICY };
-        assert_eq!(policy.delay(u32::MAX - 1, 1.0), ms(5_000));
+        assert_eq!(policy.delay(u32::MAX - 1, 1.0), Some(ms(5_000)));
         let policy = RetryPolicy { first_ms: u64::MAX, ceiling_ms: 1_000, max_attempts: u32::MAX };
-        assert_eq!(policy.delay(70, 1.0), ms(1_000));
+        assert_eq!(policy.delay(70, 1.0), Some(ms(1_000)));
     }
 
     #[test]
@@ -81,6 +82,6 @@ mod tests {
         let policy = RetryPolicy::default();
         let total: Duration =
             (1..policy.max_attempts).filter_map(|attempt| policy.delay(attempt, 0.0)).sum();
-        assert!(total > Duration::from_secs(600), "only {total:?}");
+        assert!(total > Duration::from_mins(10), "only {total:?}");
     }
 }

@@ -326,7 +326,6 @@ fn other_request() -> GatewayError {
     GatewayError::Rejected("the idempotency key was used for another request".into())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "an adapter for map_err")]
 fn unreachable_gateway(error: impl std::fmt::Display) -> GatewayError {
     GatewayError::Unreachable(error.to_string())
 }

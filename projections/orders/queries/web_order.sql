@@ -1,7 +1,7 @@
 select order_id, reference, status, version, country, currency, total, credited, paid, refunded,
        greatest(total - credited - paid + refunded, 0) as due, units,
        placed_at, expires_at, paid_at, shipped_at, delivered_at, closed_at, close_reason,
-       lines,
+       read.order_lines(lines, shipments, credits) as lines,
        coalesce((select jsonb_agg(jsonb_build_object('payment_id', p.key) || p.value
                                   order by p.value->>'at', p.key)
                  from jsonb_each(payments) p), '[]') as payments,

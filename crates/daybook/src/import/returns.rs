@@ -96,7 +96,8 @@ impl Purchases {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut wanted = quantity;
         while wanted > 0 {
-            let oldest = bought.lines.front_mut().expect("units is the sum of what lines have left");
+            let oldest =
+                bought.lines.front_mut().expect("units is the sum of what lines have left");
             let units = wanted.min(oldest.left);
             let left_captured = self.left_captured.entry(oldest.order).or_default();
             let asked = units * price;
@@ -122,26 +123,16 @@ impl Purchases {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
-
     use super::*;
     use crate::import::plan::OrderLine;
 
     fn order(customer: u32, lines: &[(u32, i64, i64)]) -> Order {
         let lines: Vec<OrderLine> = lines
             .iter()
-            .map(|&(code, quantity, price)| OrderLine { row: 1, code, quantity, price })
+            .map(|&(code, quantity, price)| OrderLine { code, quantity, price })
             .collect();
         let total = lines.iter().map(|line| line.quantity * line.price).sum();
-        Order {
-            invoice: 0,
-            customer: Some(customer),
-            country: 0,
-            at: DateTime::UNIX_EPOCH,
-            first_row: 1,
-            lines,
-            total,
-        }
+        Order { invoice: 0, customer: Some(customer), country: 0, first_row: 1, lines, total }
     }
 
     fn line(line: u32, quantity: i64, credit: i64) -> ReturnLine {
@@ -155,7 +146,10 @@ mod tests {
         purchases.add(1, &order(1, &[(7, 5, 90)]));
         let pieces = purchases.take(1, 7, 6, 80).unwrap();
         assert_eq!(pieces.len(), 2);
-        assert_eq!((pieces[0].order, &pieces[0].lines[..]), (0, &[line(1, 2, 160), line(3, 3, 240)][..]));
+        assert_eq!(
+            (pieces[0].order, &pieces[0].lines[..]),
+            (0, &[line(1, 2, 160), line(3, 3, 240)][..])
+        );
         assert_eq!((pieces[1].order, &pieces[1].lines[..]), (1, &[line(1, 1, 80)][..]));
         assert_eq!(purchases.take(1, 7, 5, 80), Err(4), "accepted whole or not at all");
         assert_eq!(purchases.take(1, 7, 4, 80).unwrap()[0].lines, [line(1, 4, 320)]);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Europe::London;
+use daybook_commands::{Country, Invalid, Note, Reference, Sku};
 
 use super::line;
 
@@ -23,10 +24,6 @@ pub(crate) const HEADER: [&str; 8] = [
 const MAX_QUANTITY: i64 = 1_000_000_000;
 /// Greatest unit price: 10 million pounds, in thousandths.
 const MAX_PRICE_MILLS: i64 = 10_000_000_000;
-/// Longest InvoiceNo, StockCode, CustomerID and Country, bytes.
-const MAX_ID: usize = 64;
-/// Longest Description, bytes.
-const MAX_DESCRIPTION: usize = 200;
 
 /// A row that can't be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -160,6 +157,33 @@ pub(crate) struct Dictionary {
     pub(crate) countries: Names,
 }
 
+impl Dictionary {
+    /// Whether texts, where they are new, are such as commands may hold.
+    fn check(
+        &self,
+        invoice: &str,
+        code: &str,
+        description: &str,
+        country: &str,
+    ) -> Result<(), String> {
+        fn new<T>(
+            names: &Names,
+            column: &str,
+            text: &str,
+            check: impl FnOnce(&str) -> Result<T, Invalid>,
+        ) -> Result<(), String> {
+            if names.numbers.contains_key(text) {
+                return Ok(());
+            }
+            check(text).map(drop).map_err(|error| format!("{column} {text:?}: {error}"))
+        }
+        new(&self.invoices, "InvoiceNo", invoice, Reference::new)?;
+        new(&self.codes, "StockCode", code, Sku::new)?;
+        new(&self.descriptions, "Description", description, Note::new)?;
+        new(&self.countries, "Country", country, Country::new)
+    }
+}
+
 /// A row that can be read. The numbers are those of [`Dictionary`].
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
@@ -201,14 +225,11 @@ impl Row {
             if field.chars().any(char::is_control) {
                 return Err(format!("{column} has a control character"));
             }
-            let limit = if *column == "Description" { MAX_DESCRIPTION } else { MAX_ID };
-            if field.len() > limit {
-                return Err(format!("{column} is longer than {limit} bytes"));
-            }
             if field.is_empty() && !matches!(*column, "Description" | "CustomerID") {
                 return Err(format!("{column} is empty"));
             }
         }
+        names.check(invoice, code, description, country)?;
         let series = series(invoice)?;
         let quantity = parse_quantity(quantity)?;
         let price = Price::parse(price)?;
@@ -366,6 +387,9 @@ mod tests {
             ("1,A,x,6,2010-12-01 08:26:00,2.55,abc,UK", "CustomerID \"abc\""),
             ("X1,A,x,6,2010-12-01 08:26:00,2.55,1.0,UK", "InvoiceNo \"X1\""),
             ("1,A,\"x,6,2010-12-01 08:26:00,2.55,1.0,UK", "broken quote"),
+            ("1,A ,x,6,2010-12-01 08:26:00,2.55,1.0,UK", "StockCode \"A \": expected a code"),
+            ("1,£,x,6,2010-12-01 08:26:00,2.55,1.0,UK", "StockCode \"£\": expected a code"),
+            ("1,A,4242 4242 4242 4242,6,2010-12-01 08:26:00,2.55,1.0,UK", "a card number"),
             ("1,A,x\0,6,2010-12-01 08:26:00,2.55,1.0,UK", "control character"),
         ] {
             let error = parse(line).unwrap_err();

@@ -49,7 +49,7 @@ impl Contents {
     /// The same from anything that can be read.
     pub(crate) fn read_from(source: impl Read) -> anyhow::Result<Self> {
         let mut lines = Lines::new(source);
-        check_header(lines.next()?)?;
+        check_header(lines.next()?.as_ref())?;
         let mut contents = Self {
             sha256: String::new(),
             row_count: 0,
@@ -77,7 +77,7 @@ impl Contents {
     }
 }
 
-fn check_header(line: Option<Line<'_>>) -> anyhow::Result<()> {
+fn check_header(line: Option<&Line<'_>>) -> anyhow::Result<()> {
     let expected = HEADER.join(",");
     let found = match line {
         None => bail!("the file is empty; expected the columns {expected}"),
@@ -211,8 +211,7 @@ mod tests {
         );
         writer.write_all(text.as_bytes()).unwrap();
         writer.finish().unwrap();
-        let (plain, packed) =
-            (Contents::read(&plain).unwrap(), Contents::read(&packed).unwrap());
+        let (plain, packed) = (Contents::read(&plain).unwrap(), Contents::read(&packed).unwrap());
         assert_eq!(plain.sha256, packed.sha256);
         assert_eq!(packed.rows.len(), 1);
     }
@@ -221,8 +220,7 @@ mod tests {
     fn a_file_cut_short_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cut.gz");
-        let mut writer =
-            flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         writer.write_all(format!("{HEAD}\n").repeat(100).as_bytes()).unwrap();
         let whole = writer.finish().unwrap();
         std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();

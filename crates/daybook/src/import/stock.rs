@@ -6,9 +6,8 @@ impl Plan {
     /// Calls `each` with (code, signed units) for what step `index` does to tracked stock.
     pub(crate) fn stock_moves(&self, index: usize, mut each: impl FnMut(u32, i64)) {
         match &self.steps[index].action {
-            Action::AddProduct { .. }
-            | Action::RecordPayment { .. }
-            | Action::ShipOrder { .. } => {}
+            Action::AddProduct { .. } | Action::RecordPayment { .. } | Action::ShipOrder { .. } => {
+            }
             Action::ReceiveStock { code, quantity } => each(*code, *quantity),
             Action::AdjustStock { adjustment } => {
                 let adjustment = &self.adjustments[*adjustment];

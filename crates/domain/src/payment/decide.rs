@@ -130,9 +130,7 @@ pub(super) fn decide(payment: &Payment, command: &Command) -> Result<Vec<Event>,
         ) => match refunds.get(*refund) {
             None => Err(Refusal::RefundUnknown),
             Some((_, RefundPhase::Settled)) => Ok(vec![]),
-            Some((amount, RefundPhase::Open)) => {
-                Ok(vec![refunded(facts, *refund, amount, false)])
-            }
+            Some((amount, RefundPhase::Open)) => Ok(vec![refunded(facts, *refund, amount, false)]),
             // It was given up, and then it succeeded after all.
             Some((amount, RefundPhase::Failed)) => {
                 if amount <= refunds.left_of(facts.money.amount) {

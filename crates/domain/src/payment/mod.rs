@@ -12,9 +12,7 @@ mod tests;
 use chrono::{DateTime, Utc};
 
 pub use self::refunds::{RefundPhase, Refunds};
-use crate::{
-    Aggregate, Amount, CustomerId, Misfit, Money, OrderId, PaymentId, RefundId, Text,
-};
+use crate::{Aggregate, Amount, CustomerId, Misfit, Money, OrderId, PaymentId, RefundId, Text};
 
 /// Where a payment is in its life.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

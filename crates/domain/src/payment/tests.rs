@@ -87,12 +87,8 @@ fn payment(history: &[Event]) -> Given<Payment> {
 
 #[test]
 fn an_id_is_used_once() {
-    let record = Command::Record {
-        facts: facts(),
-        country: None,
-        method: "cash".into(),
-        reference: None,
-    };
+    let record =
+        Command::Record { facts: facts(), country: None, method: "cash".into(), reference: None };
     payment(&[]).when(&Command::Request(charge())).then(&[requested()]);
     payment(&[]).when(&record).then(&[recorded()]);
     for history in [vec![requested()], vec![recorded()], vec![requested(), declined()]] {
@@ -122,9 +118,7 @@ fn another_amount_is_never_taken_for_the_one_asked_for() {
 #[test]
 fn a_capture_after_the_end_counts() {
     payment(&[requested(), declined()]).when(&record_capture("ch_1", 500)).then(&[captured()]);
-    payment(&[requested(), unresolved("?")])
-        .when(&record_capture("ch_1", 500))
-        .then(&[captured()]);
+    payment(&[requested(), unresolved("?")]).when(&record_capture("ch_1", 500)).then(&[captured()]);
 }
 
 #[test]
@@ -176,10 +170,7 @@ fn a_refund_that_failed_can_be_made_anew_and_may_still_succeed() {
     let history = [requested(), captured(), refund_requested(1, 500)];
     let failed = payment(&history).when(&fail_refund(1)).then(&[refund_failed(1, 500)]);
     failed.clone().when(&fail_refund(1)).then(&[]);
-    failed
-        .clone()
-        .when(&Command::RecordRefundDone(refund(1)))
-        .then(&[refunded(1, 500, false)]);
+    failed.clone().when(&Command::RecordRefundDone(refund(1))).then(&[refunded(1, 500, false)]);
     // Given back a second time meanwhile: more than came can't be booked.
     let twice = failed
         .when(&request_refund(2, 500))

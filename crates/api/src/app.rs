@@ -1,0 +1,315 @@
+//! One request from its route to its answer: who asks, may they, what comes back, how it is counted.
+
+use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use daybook_commands::{CommandInfo, Shop};
+use daybook_identity::{ApiKeys, Principal};
+use daybook_journal::{Heads, Reader};
+use daybook_projection::{DeclaredQuery, Queries};
+use futures::{FutureExt, Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use warp::{
+    Filter,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    path::FullPath,
+    reply::Response,
+};
+
+use crate::{
+    ApiDeps, DURATION_METRIC, commands, events,
+    limits::Limits,
+    openapi, page,
+    problem::Failure,
+    queries, request,
+    routes::{Endpoint, Match, Route, Routes, Scope},
+    service::{self, Service},
+};
+
+/// A body as it arrives.
+pub(crate) type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
+
+/// Everything that an answer may need.
+pub(crate) struct App {
+    pub(crate) shop: Shop,
+    pub(crate) reader: Reader,
+    pub(crate) heads: Heads,
+    pub(crate) keys: ApiKeys,
+    pub(crate) queries: Queries,
+    pub(crate) declared: Vec<DeclaredQuery>,
+    pub(crate) limits: Limits,
+    pub(crate) shutdown: CancellationToken,
+    service: Service,
+    routes: Routes,
+}
+
+/// A request whose route is known.
+pub(crate) struct Request {
+    pub(crate) id: Uuid,
+    pub(crate) headers: HeaderMap,
+    /// Parameters of the path, decoded.
+    pub(crate) path: std::collections::HashMap<String, String>,
+    /// Query string, as sent.
+    pub(crate) query: String,
+    pub(crate) body: Body,
+}
+
+/// The whole API as one filter that never rejects.
+pub(crate) fn filter(
+    deps: ApiDeps,
+    shutdown: CancellationToken,
+) -> impl Filter<Extract = (Response,), Error = std::convert::Infallible> + Clone {
+    let commands = daybook_commands::catalogue();
+    let app = Arc::new(App::new(deps, &commands, shutdown));
+    warp::any()
+        .and(warp::method())
+        .and(warp::path::full())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |method: Method, path: FullPath, query, headers, body| {
+            let app = Arc::clone(&app);
+            let body = arriving(body);
+            async move { app.answer(&method, path.as_str(), query, headers, body).await }
+        })
+        .recover(async |_rejection: warp::Rejection| {
+            // Nothing above rejects; were it to, the client would see a problem all the same.
+            let failure = Failure::Internal("a filter rejected".to_owned());
+            Ok::<_, std::convert::Infallible>(failure.into_problem(Uuid::nil()).into_response())
+        })
+        .unify()
+}
+
+fn arriving<S, B>(body: S) -> Body
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
+    B: Buf,
+{
+    Box::pin(body.map(|piece| piece.map(|mut piece| piece.copy_to_bytes(piece.remaining()))))
+}
+
+impl App {
+    fn new(deps: ApiDeps, commands: &[CommandInfo], shutdown: CancellationToken) -> Self {
+        let declared = deps.queries.declared().to_vec();
+        let routes = Routes::new(commands, &declared);
+        let document = openapi::document(&routes, commands, &declared, &deps.limits);
+        let service = Service::new(
+            deps.pool,
+            deps.checks,
+            deps.metrics,
+            document.to_string(),
+            page::render(&document),
+        );
+        Self {
+            shop: deps.shop,
+            reader: deps.reader,
+            heads: deps.heads,
+            keys: deps.keys,
+            queries: deps.queries,
+            declared,
+            limits: deps.limits,
+            shutdown,
+            service,
+            routes,
+        }
+    }
+
+    async fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        query: String,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Response {
+        let started = Instant::now();
+        let id = Uuid::now_v7();
+        let found = self.routes.find(method, path);
+        let template = match &found {
+            Match::Found(route, _) => route.template.clone(),
+            Match::Method(_) | Match::Nothing => "none".to_owned(),
+        };
+        let in_flight = metrics::gauge!("daybook_http_requests_in_flight");
+        in_flight.increment(1.0);
+        let work = async {
+            match found {
+                Match::Found(route, path) => {
+                    self.route(route, Request { id, headers, path, query, body }).await
+                }
+                Match::Method(allow) => Err(Failure::Method { allow }),
+                Match::Nothing => Err(Failure::NoRoute),
+            }
+        };
+        let answer = InFlight::new(in_flight).watch(AssertUnwindSafe(work).catch_unwind()).await;
+        let answer = answer.unwrap_or_else(|_panic| Err(Failure::Internal("panicked".to_owned())));
+        let mut response =
+            answer.unwrap_or_else(|failure| failure.into_problem(id).into_response());
+        finish(&mut response, id);
+        count(method, template, response.status(), started);
+        response
+    }
+
+    async fn route(&self, route: &Route, request: Request) -> Result<Response, Failure> {
+        let principal = match &route.scope {
+            Scope::Public => None,
+            Scope::Principal => Some(self.principal(&request.headers).await?),
+            Scope::Roles(roles) => {
+                let principal = self.principal(&request.headers).await?;
+                if !roles.contains(&principal.role) {
+                    return Err(Failure::Forbidden { role: principal.role });
+                }
+                Some(principal)
+            }
+        };
+        let Some(principal) = principal else {
+            return match &route.endpoint {
+                Endpoint::Livez => Ok(service::live()),
+                Endpoint::Readyz => Ok(self.service.ready().await),
+                Endpoint::Metrics => Ok(self.service.metrics()),
+                Endpoint::OpenApi => Ok(self.service.openapi(&request.headers)),
+                Endpoint::Docs => Ok(self.service.docs()),
+                Endpoint::Problem => page::problem(&request.path["code"]),
+                Endpoint::Command(_)
+                | Endpoint::NoCommand
+                | Endpoint::ByKey
+                | Endpoint::Stream
+                | Endpoint::Events
+                | Endpoint::Query(_) => Err(Failure::Unauthenticated { given: false }),
+            };
+        };
+        let mut response = match &route.endpoint {
+            Endpoint::Command(name) => commands::execute(self, &principal, name, request).await?,
+            Endpoint::NoCommand => return Err(commands::unknown(&request.path["name"])),
+            Endpoint::ByKey => commands::by_key(self, &principal, &request).await?,
+            Endpoint::Stream => events::stream(self, &principal, &request).await?,
+            Endpoint::Events => events::events(self, &principal, &request).await?,
+            Endpoint::Query(index) => {
+                queries::run(self, &principal, &self.declared[*index], &request).await?
+            }
+            Endpoint::Livez
+            | Endpoint::Readyz
+            | Endpoint::Metrics
+            | Endpoint::OpenApi
+            | Endpoint::Docs
+            | Endpoint::Problem => return Err(Failure::NoRoute),
+        };
+        // What one person may see no cache keeps; figures of the shop may be asked for again by
+        // their ETag.
+        let caching = if principal.role.is_bound() { "no-store" } else { "private, no-cache" };
+        response
+            .headers_mut()
+            .entry(header::CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static(caching));
+        Ok(response)
+    }
+
+    async fn principal(&self, headers: &HeaderMap) -> Result<Principal, Failure> {
+        let Some(key) = request::bearer(headers) else {
+            let given = headers.contains_key(header::AUTHORIZATION);
+            return Err(Failure::Unauthenticated { given });
+        };
+        self.keys.authenticate(key).await?.ok_or(Failure::Unauthenticated { given: true })
+    }
+
+    /// The whole body, within the limits.
+    pub(crate) async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
+        let limit = self.limits.body_bytes;
+        let too_large = || Failure::TooLarge { limit };
+        let declared = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > limit) {
+            return Err(too_large());
+        }
+        read(body, limit, self.limits.body_wait).await
+    }
+}
+
+async fn read(mut body: Body, limit: usize, wait: std::time::Duration) -> Result<Bytes, Failure> {
+    let whole = async {
+        let mut whole = BytesMut::new();
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|_broken| Failure::TooSlow)?;
+            if whole.len() + piece.len() > limit {
+                return Err(Failure::TooLarge { limit });
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    };
+    tokio::time::timeout(wait, whole).await.unwrap_or(Err(Failure::TooSlow))
+}
+
+/// Keeps the gauge right even where a client goes away and its request is dropped.
+struct InFlight(metrics::Gauge);
+
+impl InFlight {
+    fn new(gauge: metrics::Gauge) -> Self {
+        Self(gauge)
+    }
+
+    async fn watch<F: Future>(self, work: F) -> F::Output {
+        let answer = work.await;
+        drop(self);
+        answer
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// Headers that every answer has.
+fn finish(response: &mut Response, id: Uuid) {
+    let headers = response.headers_mut();
+    let id = HeaderValue::from_str(&id.to_string()).expect("a UUID is ASCII");
+    headers.insert(HeaderName::from_static(request::REQUEST_ID), id);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::VARY, HeaderValue::from_static("Authorization"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+}
+
+fn count(method: &Method, route: String, status: StatusCode, started: Instant) {
+    // Anybody can invent methods; a label must not take them all.
+    let method = match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        _ => "other",
+    };
+    let status = status.as_u16().to_string();
+    metrics::counter!(
+        "daybook_http_requests_total",
+        "method" => method, "route" => route.clone(), "status" => status
+    )
+    .increment(1);
+    metrics::histogram!(DURATION_METRIC, "method" => method, "route" => route)
+        .record(started.elapsed().as_secs_f64());
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, body: String) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Puts the position that an answer has into its headers.
+pub(crate) fn set_position(response: &mut Response, position: i64) {
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static(request::POSITION), HeaderValue::from(position));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! The named limits of the HTTP side.
+
+use std::time::Duration;
+
+/// Bounds of everything that a client may make large or slow.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at once; more wait in the listener's backlog.
+    pub connections: usize,
+    /// Bytes of a request's line and headers, at least 8,192.
+    pub header_bytes: usize,
+    /// Time for a request's headers to arrive; an idle connection is closed after it too.
+    pub header_wait: Duration,
+    /// Bytes of a command's body.
+    pub body_bytes: usize,
+    /// Time for a body to arrive.
+    pub body_wait: Duration,
+    /// Time that a command may wait in the queue.
+    pub command_deadline: Duration,
+    /// Time for which the outcome of a client's command is remembered.
+    pub keep_keys: Duration,
+    /// Longest `Prefer: wait`.
+    pub prefer_wait: Duration,
+    /// Events on one page of a stream or of all events.
+    pub page_events: i64,
+    /// Time for requests in flight to end after shutdown has begun.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            header_bytes: 32 * 1024,
+            header_wait: Duration::from_secs(30),
+            body_bytes: 1024 * 1024,
+            body_wait: Duration::from_secs(30),
+            command_deadline: Duration::from_secs(5),
+            keep_keys: Duration::from_hours(30 * 24),
+            prefer_wait: Duration::from_secs(30),
+            page_events: 10_000,
+            drain: Duration::from_secs(35),
+        }
+    }
+}

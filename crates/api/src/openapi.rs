@@ -1,0 +1,585 @@
+//! The OpenAPI 3.1 document, made from the table of routes, the commands and the declared queries.
+
+use daybook_commands::CommandInfo;
+use daybook_projection::{AnswerShape, DeclaredQuery, ParameterKind, Place};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    limits::Limits,
+    problem::KINDS,
+    routes::{Endpoint, Route, Routes, Scope},
+};
+
+/// What every route with a principal may answer.
+const OF_A_PRINCIPAL: [u16; 5] = [400, 401, 403, 500, 503];
+
+/// The whole document.
+pub(crate) fn document(
+    routes: &Routes,
+    commands: &[CommandInfo],
+    queries: &[DeclaredQuery],
+    limits: &Limits,
+) -> Value {
+    let mut schemas = shared_schemas();
+    for command in commands {
+        hoist(command.name, command.schema.clone(), &mut schemas);
+    }
+    let mut paths = Map::new();
+    for route in routes.all() {
+        let Some(operation) = operation(route, commands, queries, limits) else { continue };
+        let item = paths.entry(route.template.clone()).or_insert_with(|| json!({}));
+        item[route.method.as_str().to_lowercase()] = operation;
+    }
+    json!({
+        "openapi": "3.1.1",
+        "info": {
+            "title": "Daybook",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Backend of a shop: commands in, projections out.",
+            "description": "Commands change the shop, each takes effect once per Idempotency-Key. \
+                Queries read projections and say which position they have reached. Every error is \
+                a problem as RFC 9457 has it. Positions are opaque text.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"apiKey": []}],
+        "tags": [
+            {"name": "Commands", "description": "Change the shop."},
+            {"name": "Queries", "description": "Read projections."},
+            {"name": "Journal", "description": "Read what happened, event by event."},
+            {"name": "Service", "description": "The service about itself; needs no key."},
+        ],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"apiKey": {
+                "type": "http", "scheme": "bearer", "bearerFormat": "dbk_<id>_<secret>",
+                "description": "An API key. It carries a role and, for customers and partners, \
+                    their id.",
+            }},
+            "schemas": schemas,
+            "parameters": shared_parameters(limits),
+            "headers": shared_headers(),
+            "responses": shared_responses(),
+        },
+    })
+}
+
+fn operation(
+    route: &Route,
+    commands: &[CommandInfo],
+    queries: &[DeclaredQuery],
+    limits: &Limits,
+) -> Option<Value> {
+    let mut operation = match &route.endpoint {
+        Endpoint::Command(name) => command(commands.iter().find(|c| c.name == *name)?),
+        // Not a resource: it only gives unknown names their problem.
+        Endpoint::NoCommand => return None,
+        Endpoint::ByKey => by_key(),
+        Endpoint::Query(index) => query(queries.get(*index)?),
+        Endpoint::Stream => stream(limits),
+        Endpoint::Events => events(limits),
+        Endpoint::Livez => service(
+            "live",
+            "Whether the process runs",
+            &json!({"type": "object",
+            "properties": {"live": {"const": true}}, "required": ["live"]}),
+        ),
+        Endpoint::Readyz => {
+            let schema = reference("schemas", "Readiness");
+            let mut ready = service("ready", "Whether requests would be served", &schema);
+            ready["responses"]["503"] = answer("A required part is missing", &schema);
+            ready
+        }
+        Endpoint::Metrics => {
+            text("metrics", "Metrics in Prometheus' text format", "text/plain", &json!({}))
+        }
+        Endpoint::OpenApi => {
+            let mut openapi = service("openapi", "This document", &json!({"type": "object"}));
+            openapi["responses"]["200"]["headers"] = json!({"ETag": reference("headers", "ETag")});
+            openapi["responses"]["304"] = reference("responses", "NotModified");
+            openapi["parameters"] = json!([reference("parameters", "IfNoneMatch")]);
+            openapi
+        }
+        Endpoint::Docs => text("docs", "This document as a page", "text/html", &json!({})),
+        Endpoint::Problem => {
+            let mut page =
+                service("problem", "What a kind of problem means", &json!({"type": "object"}));
+            page["parameters"] = json!([{
+                "name": "code", "in": "path", "required": true,
+                "description": "Last part of a problem's type.",
+                "schema": {"type": "string", "examples": ["stale"]},
+            }]);
+            page["responses"]["404"] = reference("responses", "Problem404");
+            page
+        }
+    };
+    match &route.scope {
+        Scope::Public => operation["security"] = json!([]),
+        Scope::Principal => for_principals(&mut operation, "Roles: every role."),
+        Scope::Roles(roles) => {
+            let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+            for_principals(&mut operation, &format!("Roles: {}.", names.join(", ")));
+            operation["x-roles"] = json!(names);
+        }
+    }
+    // Every answer has these.
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        for response in responses.values_mut() {
+            if response.get("$ref").is_none() {
+                response["headers"]["X-Request-Id"] = reference("headers", "RequestId");
+            }
+        }
+    }
+    Some(operation)
+}
+
+fn for_principals(operation: &mut Value, roles: &str) {
+    for status in OF_A_PRINCIPAL {
+        let name = format!("Problem{status}");
+        operation["responses"][status.to_string()] = reference("responses", &name);
+    }
+    let description = operation["description"].as_str().unwrap_or_default();
+    operation["description"] = json!(format!("{description} {roles}").trim());
+}
+
+fn command(info: &CommandInfo) -> Value {
+    let outcome = |description: &str| {
+        let mut response = answer(description, &reference("schemas", "CommandAnswer"));
+        response["headers"] = json!({
+            "Daybook-Position": reference("headers", "Position"),
+            "Idempotency-Replayed": reference("headers", "Replayed"),
+        });
+        response
+    };
+    let mut open = outcome("Accepted; an outcome is still to come");
+    open["headers"]["Location"] = json!({
+        "description": "Where to ask for the outcome.", "schema": {"type": "string"},
+    });
+    let mut responses = json!({"200": outcome("Accepted"), "202": open});
+    for status in [408, 412, 413, 415, 422] {
+        responses[status.to_string()] = reference("responses", &format!("Problem{status}"));
+    }
+    json!({
+        "tags": ["Commands"],
+        "operationId": info.name,
+        "summary": info.title,
+        "parameters": [
+            reference("parameters", "IdempotencyKey"),
+            reference("parameters", "IfMatch"),
+            reference("parameters", "IfNoneMatchStar"),
+            reference("parameters", "Prefer"),
+            reference("parameters", "Traceparent"),
+        ],
+        "requestBody": {"required": true, "content": {"application/json": {
+            "schema": reference("schemas", info.name), "example": info.example,
+        }}},
+        "responses": responses,
+    })
+}
+
+fn by_key() -> Value {
+    let mut found = answer(
+        "Accepted or refused",
+        &json!({"oneOf": [
+            {"type": "object", "required": ["outcome", "problem"], "properties": {
+                "outcome": {"const": "refused"}, "problem": reference("schemas", "Problem"),
+            }},
+            {"allOf": [reference("schemas", "CommandAnswer"), {
+                "type": "object", "required": ["outcome", "open"], "properties": {
+                    "outcome": {"const": "accepted"},
+                    "open": {"type": "boolean", "description": "Whether an outcome is to come."},
+                },
+            }]},
+        ]}),
+    );
+    found["headers"] = json!({"Daybook-Position": reference("headers", "Position")});
+    json!({
+        "tags": ["Commands"],
+        "operationId": "commandByKey",
+        "summary": "What became of a command of yours",
+        "parameters": [{
+            "name": "key", "in": "path", "required": true,
+            "description": "The Idempotency-Key that it was sent with.",
+            "schema": key_schema(),
+        }],
+        "responses": {"200": found, "404": reference("responses", "Problem404")},
+    })
+}
+
+fn query(query: &DeclaredQuery) -> Value {
+    let mut parameters: Vec<Value> = query
+        .parameters
+        .iter()
+        .map(|parameter| {
+            let place = match parameter.place {
+                Place::Path => "path",
+                Place::Query => "query",
+            };
+            json!({
+                "name": parameter.name, "in": place,
+                "required": parameter.required || parameter.place == Place::Path,
+                "description": parameter.title,
+                "schema": kind_schema(parameter.kind),
+            })
+        })
+        .collect();
+    let schema = match query.answer {
+        AnswerShape::One => json!({"type": "object"}),
+        AnswerShape::List => reference("schemas", "Page"),
+    };
+    for shared in ["MinPosition", "Prefer", "IfNoneMatch"] {
+        parameters.push(reference("parameters", shared));
+    }
+    let mut found = answer("The answer", &schema);
+    found["headers"] = json!({
+        "Daybook-Position": reference("headers", "Position"),
+        "ETag": reference("headers", "ETag"),
+    });
+    json!({
+        "tags": ["Queries"],
+        "operationId": query.name,
+        "summary": query.title,
+        "parameters": parameters,
+        "responses": {
+            "200": found,
+            "304": reference("responses", "NotModified"),
+            "404": reference("responses", "Problem404"),
+        },
+    })
+}
+
+fn stream(limits: &Limits) -> Value {
+    let mut found = answer(
+        "A page of the stream, oldest first",
+        &json!({"type": "object", "required": ["items", "next"], "properties": {
+            "items": {"type": "array", "items": reference("schemas", "Event")},
+            "next": {"type": ["string", "null"],
+                "description": "`from_version` of the next page; null at the end."},
+        }}),
+    );
+    found["headers"] = json!({"Daybook-Position": reference("headers", "Position")});
+    json!({
+        "tags": ["Journal"],
+        "operationId": "stream",
+        "summary": "One stream's events",
+        "parameters": [
+            {"name": "stream", "in": "path", "required": true,
+             "description": "Name of the stream, percent-encoded.",
+             "schema": {"type": "string", "examples": ["stock-85123A"]}},
+            {"name": "from_version", "in": "query", "description": "First version wanted.",
+             "schema": {"type": "integer", "minimum": 1, "maximum": i32::MAX, "default": 1}},
+            page_size(limits),
+        ],
+        "responses": {"200": found, "404": reference("responses", "Problem404")},
+    })
+}
+
+fn events(limits: &Limits) -> Value {
+    let mut events = text(
+        "events",
+        "All events, in order of position",
+        "application/x-ndjson",
+        &json!({"type": "string",
+            "description": "One event a line, each as #/components/schemas/Event."}),
+    );
+    events["tags"] = json!(["Journal"]);
+    events["description"] = json!("Ask on with `after` = Daybook-Position of the last answer.");
+    events["parameters"] = json!([
+        {"name": "after", "in": "query", "description": "Only events after this position.",
+         "schema": {"type": "integer", "format": "int64", "minimum": 0, "default": 0}},
+        page_size(limits),
+        {"name": "types", "in": "query", "style": "form", "explode": false,
+         "description": "Only these event types.",
+         "schema": {"type": "array", "maxItems": 100,
+            "items": {"type": "string", "enum": daybook_commands::event_types()}}},
+        {"name": "stream_prefix", "in": "query",
+         "description": "Only streams whose name starts so, as `order-`.",
+         "schema": {"type": "string"}},
+    ]);
+    events["responses"]["200"]["headers"] = json!({
+        "Daybook-Position": reference("headers", "Position"),
+        "Link": {"description": "The next page (`rel=\"next\"`), where this one is full.",
+            "schema": {"type": "string"}},
+    });
+    events
+}
+
+fn page_size(limits: &Limits) -> Value {
+    json!({"name": "limit", "in": "query", "description": "Most events wanted.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": limits.page_events,
+            "default": limits.page_events.min(1_000)}})
+}
+
+fn service(id: &str, summary: &str, schema: &Value) -> Value {
+    json!({
+        "tags": ["Service"], "operationId": id, "summary": summary,
+        "responses": {"200": answer(summary, schema)},
+    })
+}
+
+fn text(id: &str, summary: &str, media_type: &str, schema: &Value) -> Value {
+    json!({
+        "tags": ["Service"], "operationId": id, "summary": summary,
+        "responses": {"200": {
+            "description": summary, "content": {media_type: {"schema": schema}},
+        }},
+    })
+}
+
+fn answer(description: &str, schema: &Value) -> Value {
+    json!({"description": description, "content": {"application/json": {"schema": schema}}})
+}
+
+fn reference(section: &str, name: &str) -> Value {
+    json!({"$ref": format!("#/components/{section}/{name}")})
+}
+
+fn key_schema() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"})
+}
+
+fn kind_schema(kind: ParameterKind) -> Value {
+    match kind {
+        ParameterKind::Text => json!({"type": "string", "maxLength": 1000}),
+        ParameterKind::Uuid => json!({"type": "string", "format": "uuid"}),
+        ParameterKind::Date => json!({"type": "string", "format": "date"}),
+        ParameterKind::Timestamptz => json!({"type": "string", "format": "date-time"}),
+        ParameterKind::Integer => json!({"type": "integer", "format": "int32"}),
+        ParameterKind::Bigint => json!({"type": "integer", "format": "int64"}),
+        ParameterKind::Boolean => json!({"type": "boolean"}),
+    }
+}
+
+/// Moves a command's schema among the components, and the definitions inside it as well: a
+/// `#/$defs/…` would point into the OpenAPI document's root.
+fn hoist(name: &str, mut schema: Value, schemas: &mut Map<String, Value>) {
+    let definitions = match schema.as_object_mut() {
+        Some(members) => {
+            members.remove("$schema");
+            members.remove("$defs")
+        }
+        None => None,
+    };
+    let Some(Value::Object(definitions)) = definitions else {
+        schemas.insert(name.to_owned(), schema);
+        return;
+    };
+    // The same name may stand for another thing in another command.
+    let clash = |inner: &str, definition: &Value| {
+        schemas.get(inner).is_some_and(|known| known != definition)
+    };
+    let renamed: Map<String, Value> = definitions
+        .iter()
+        .map(|(inner, definition)| {
+            let mut definition = definition.clone();
+            point(&mut definition, &|inner| inner.to_owned());
+            let own =
+                if clash(inner, &definition) { format!("{name}{inner}") } else { inner.clone() };
+            (inner.clone(), Value::String(own))
+        })
+        .collect();
+    let rename =
+        |inner: &str| renamed.get(inner).and_then(Value::as_str).unwrap_or(inner).to_owned();
+    for (inner, mut definition) in definitions.clone() {
+        point(&mut definition, &rename);
+        schemas.insert(rename(&inner), definition);
+    }
+    point(&mut schema, &rename);
+    schemas.insert(name.to_owned(), schema);
+}
+
+/// Lets every `#/$defs/X` point to `#/components/schemas/<rename(X)>`.
+fn point(value: &mut Value, rename: &dyn Fn(&str) -> String) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let inner = (name == "$ref")
+                    .then(|| member.as_str()?.strip_prefix("#/$defs/").map(str::to_owned))
+                    .flatten();
+                match inner {
+                    Some(inner) => {
+                        *member = json!(format!("#/components/schemas/{}", rename(&inner)));
+                    }
+                    None => point(member, rename),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| point(item, rename)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn shared_schemas() -> Map<String, Value> {
+    let json = json!({
+        "Problem": {
+            "type": "object",
+            "description": "RFC 9457. Members beside these are the values that matter.",
+            "required": ["type", "title", "status", "detail"],
+            "properties": {
+                "type": {"type": "string", "description": "`/problems/<code>`; of a refusal, the \
+                    code says why."},
+                "title": {"type": "string"},
+                "status": {"type": "integer", "minimum": 400, "maximum": 599},
+                "detail": {"type": "string"},
+                "field": {"type": "string", "description": "What is wrong or missing, as \
+                    `lines[2].quantity`."},
+                "in": {"enum": ["header", "path", "query", "body"],
+                    "description": "Where `field` stands."},
+            },
+        },
+        "CommandAnswer": {
+            "type": "object",
+            "required": ["position", "streams", "result"],
+            "properties": {
+                "position": {"type": "string",
+                    "description": "Opaque. Send it as Daybook-Min-Position to read your write."},
+                "streams": {"type": "array", "items": {
+                    "type": "object", "required": ["stream", "version"],
+                    "properties": {
+                        "stream": {"type": "string"},
+                        "version": {"type": "integer", "minimum": 1},
+                    },
+                }, "description": "Streams that the command appended to, with their versions."},
+                "result": {"type": "object", "description": "What the command has to say."},
+            },
+        },
+        "Event": {
+            "type": "object",
+            "required": ["position", "stream", "version", "type", "schema_version", "occurred_at",
+                "recorded_at", "data", "meta"],
+            "properties": {
+                "position": {"type": "integer", "format": "int64", "minimum": 1},
+                "stream": {"type": "string"},
+                "version": {"type": "integer", "minimum": 1},
+                "type": {"type": "string", "enum": daybook_commands::event_types()},
+                "schema_version": {"type": "integer", "minimum": 1},
+                "occurred_at": {"type": "string", "format": "date-time"},
+                "recorded_at": {"type": "string", "format": "date-time"},
+                "data": {"type": "object"},
+                "meta": {"type": "object"},
+            },
+        },
+        "Page": {
+            "type": "object",
+            "required": ["items", "next"],
+            "properties": {
+                "items": {"type": "array", "items": {"type": "object"}},
+                "next": {"type": ["string", "null"],
+                    "description": "`cursor` of the next page; null at the end."},
+            },
+        },
+        "Readiness": {
+            "type": "object",
+            "required": ["ready", "parts"],
+            "properties": {
+                "ready": {"type": "boolean"},
+                "parts": {"type": "object", "additionalProperties": {
+                    "type": "object", "required": ["state", "required"],
+                    "properties": {
+                        "state": {"type": "string"}, "required": {"type": "boolean"},
+                    },
+                }},
+            },
+        },
+    });
+    match json {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+fn shared_parameters(limits: &Limits) -> Value {
+    let wait = limits.prefer_wait.as_secs();
+    json!({
+        "IdempotencyKey": {
+            "name": "Idempotency-Key", "in": "header", "required": true, "schema": key_schema(),
+            "description": "Names this command. The same key with the same body has the same \
+                answer and no second effect.",
+        },
+        "IfMatch": {
+            "name": "If-Match", "in": "header",
+            "schema": {"type": "string", "pattern": "^\"[0-9]{1,10}\"$"},
+            "description": "Version that the command's main stream must have.",
+        },
+        "IfNoneMatchStar": {
+            "name": "If-None-Match", "in": "header", "schema": {"const": "*"},
+            "description": "The command's main stream must be new.",
+        },
+        "IfNoneMatch": {
+            "name": "If-None-Match", "in": "header", "schema": {"type": "string"},
+            "description": "ETag of the answer that you have.",
+        },
+        "Prefer": {
+            "name": "Prefer", "in": "header", "schema": {"type": "string"},
+            "description": format!("`wait=<seconds>`: wait for an open outcome or for the \
+                position asked for, at most {wait} s. `handling=lenient`: rather an older answer \
+                than none."),
+        },
+        "Traceparent": {
+            "name": "traceparent", "in": "header", "schema": {"type": "string"},
+            "description": "W3C trace context, kept with the events.",
+        },
+        "MinPosition": {
+            "name": "Daybook-Min-Position", "in": "header",
+            "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},
+            "description": "The answer must know everything up to this position of yours.",
+        },
+    })
+}
+
+fn shared_headers() -> Value {
+    json!({
+        "RequestId": {"description": "Id of this request, correlation id of its events.",
+            "schema": {"type": "string", "format": "uuid"}},
+        "Position": {"description": "Position that the answer has.", "schema": {"type": "string"}},
+        "Replayed": {"description": "Present if the answer was remembered.",
+            "schema": {"const": "true"}},
+        "ETag": {"description": "Hash of the answer.", "schema": {"type": "string"}},
+        "RetryAfter": {"description": "Seconds to wait before sending it again.",
+            "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+        "Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}},
+    })
+}
+
+/// One response a status, with every kind of problem that has it.
+fn shared_responses() -> Value {
+    let mut responses = Map::new();
+    for kind in KINDS {
+        let status = kind.status.as_u16();
+        let response = responses.entry(format!("Problem{status}")).or_insert_with(|| {
+            json!({
+                "description": "",
+                "headers": {"X-Request-Id": reference("headers", "RequestId")},
+                "content": {"application/problem+json": {"schema": reference("schemas", "Problem")}},
+            })
+        });
+        let before = response["description"].as_str().unwrap_or_default();
+        let separator = if before.is_empty() { "" } else { "\n" };
+        let more = format!("{before}{separator}`{}`: {}. {}", kind.code, kind.title, kind.help);
+        response["description"] = json!(more);
+        match status {
+            401 => {
+                response["headers"]["WWW-Authenticate"] = reference("headers", "Authenticate");
+            }
+            503 => response["headers"]["Retry-After"] = reference("headers", "RetryAfter"),
+            _ => {}
+        }
+    }
+    let refusals = "\nAny other type: the business says no, and the type's last part says why.";
+    if let Some(Value::String(text)) =
+        responses.get_mut("Problem422").and_then(|r| r.get_mut("description"))
+    {
+        text.push_str(refusals);
+    }
+    responses.insert(
+        "NotModified".to_owned(),
+        json!({
+            "description": "The answer is the one that you have.",
+            "headers": {
+                "ETag": reference("headers", "ETag"),
+                "X-Request-Id": reference("headers", "RequestId"),
+            },
+        }),
+    );
+    Value::Object(responses)
+}

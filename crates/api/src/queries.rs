@@ -1,0 +1,229 @@
+//! Declared queries: who may ask, for whose rows, how new the answer must be.
+
+use std::{collections::HashMap, time::Duration};
+
+use daybook_identity::{Principal, Role};
+use daybook_projection::{Answer, AnswerShape, DeclaredQuery, Place, PrincipalScope, QueryError};
+use warp::{http::StatusCode, reply::Response};
+
+use crate::{
+    app::{App, Request, json, set_position},
+    problem::{Failure, Part},
+    request,
+    request::Prefer,
+    service,
+};
+
+/// Answers one declared query.
+pub(crate) async fn run(
+    app: &App,
+    principal: &Principal,
+    query: &DeclaredQuery,
+    request: &Request,
+) -> Result<Response, Failure> {
+    let parameters = parameters(query, &request.path, &request.query)?;
+    let prefer = request::prefer(&request.headers, app.limits.prefer_wait)?;
+    let wanted = reachable(app, principal.tenant, &request.headers).await?;
+    let scope = scope(principal);
+    let wait = prefer.wait.unwrap_or_default();
+
+    let mut answer =
+        app.queries.run(query, principal.tenant, scope, &parameters, wanted, wait).await;
+    if accepts_older(&answer, prefer) {
+        // The client has waited as long as it would and prefers the older answer to none.
+        answer = app
+            .queries
+            .run(query, principal.tenant, scope, &parameters, None, Duration::ZERO)
+            .await;
+    }
+    let answer = answer.map_err(|error| failure(query, error))?;
+
+    let position = answer.position;
+    let body = body(query.answer, answer);
+    let etag = service::etag(&body);
+    let mut response = if request::etag_matches(&request.headers, &etag) {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        json(StatusCode::OK, body)
+    };
+    service::set_etag(response.headers_mut(), &etag);
+    set_position(&mut response, position);
+    Ok(response)
+}
+
+/// The JSON that is sent: the object itself, or a page with the cursor of the next.
+fn body(shape: AnswerShape, answer: Answer) -> String {
+    match shape {
+        AnswerShape::One => answer.json,
+        AnswerShape::List => {
+            let next = serde_json::Value::from(answer.next);
+            format!(r#"{{"items":{},"next":{next}}}"#, answer.json)
+        }
+    }
+}
+
+/// The position asked for, if this journal can ever reach it: a token from beyond the head (of
+/// another history) is answered at once with what there is.
+async fn reachable(
+    app: &App,
+    tenant: i32,
+    headers: &warp::http::HeaderMap,
+) -> Result<Option<i64>, Failure> {
+    let Some(wanted) = request::min_position(headers)? else { return Ok(None) };
+    let heard = *app.heads.watch(tenant).borrow();
+    if wanted <= heard || wanted <= app.reader.head(tenant).await? {
+        return Ok(Some(wanted));
+    }
+    Ok(None)
+}
+
+fn accepts_older<T>(answer: &Result<T, QueryError>, prefer: Prefer) -> bool {
+    prefer.lenient && matches!(answer, Err(QueryError::Stale { .. }))
+}
+
+/// Whose rows the principal sees; the server says so, never the request.
+fn scope(principal: &Principal) -> PrincipalScope {
+    let only = |role| principal.subject.filter(|_| principal.role == role);
+    PrincipalScope { customer_id: only(Role::Customer), partner_id: only(Role::Partner) }
+}
+
+/// Values of path and query string, none of them unknown, none missing.
+fn parameters(
+    query: &DeclaredQuery,
+    path: &HashMap<String, String>,
+    raw: &str,
+) -> Result<HashMap<String, String>, Failure> {
+    let mut values = request::query(raw)?;
+    let mut unknown: Vec<&String> = values
+        .keys()
+        .filter(|name| {
+            let mut own = query.parameters.iter().filter(|p| p.place == Place::Query);
+            !own.any(|p| p.name == **name)
+        })
+        .collect();
+    unknown.sort_unstable();
+    if let Some(name) = unknown.first() {
+        return Err(Failure::Invalid {
+            part: Part::Query,
+            field: (*name).clone(),
+            detail: "There is no such parameter here.".to_owned(),
+        });
+    }
+    values.extend(path.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let missing = query.parameters.iter().find(|p| p.required && !values.contains_key(&p.name));
+    match missing {
+        None => Ok(values),
+        Some(p) => Err(Failure::Missing { part: part(p.place), field: p.name.clone() }),
+    }
+}
+
+fn part(place: Place) -> Part {
+    match place {
+        Place::Path => Part::Path,
+        Place::Query => Part::Query,
+    }
+}
+
+fn failure(query: &DeclaredQuery, error: QueryError) -> Failure {
+    let text = error.to_string();
+    match error {
+        QueryError::NotFound => Failure::NotFound,
+        QueryError::BadParameter { name, detail } => {
+            let declared = query.parameters.iter().find(|p| p.name == name);
+            Failure::Invalid {
+                part: declared.map_or(Part::Query, |p| part(p.place)),
+                detail: format!("{name} {detail}."),
+                field: name,
+            }
+        }
+        QueryError::Stale { position } => Failure::Stale { position },
+        QueryError::Database(e) if e.is_closed() => Failure::Unavailable(text),
+        QueryError::TooSlow | QueryError::Pool(_) => Failure::Unavailable(text),
+        QueryError::Database(_) | QueryError::Unknown(_) | QueryError::BadOrder { .. } => {
+            Failure::Internal(text)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use daybook_projection::Catalogue;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// The repository's own query of that name.
+    fn declared(name: &str) -> DeclaredQuery {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections");
+        let catalogue = Catalogue::load(&folder).unwrap();
+        let mut queries = catalogue.projections().iter().flat_map(|p| &p.queries);
+        queries.find(|query| query.name == name).unwrap().clone()
+    }
+
+    fn field(failure: Failure) -> (Part, String) {
+        match failure {
+            Failure::Missing { part, field } | Failure::Invalid { part, field, .. } => {
+                (part, field)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn customers_and_partners_see_their_own_rows_and_the_server_says_which_those_are() {
+        let id = Uuid::from_u128(3);
+        let scope_of = |role, subject| {
+            scope(&Principal { tenant: 1, id: "owner:x".to_owned(), role, subject })
+        };
+        let customer = scope_of(Role::Customer, Some(id));
+        assert_eq!((customer.customer_id, customer.partner_id), (Some(id), None));
+        let partner = scope_of(Role::Partner, Some(id));
+        assert_eq!((partner.customer_id, partner.partner_id), (None, Some(id)));
+        for role in [Role::Operator, Role::Analyst, Role::Auditor, Role::Admin] {
+            assert_eq!(scope_of(role, None), PrincipalScope::default());
+        }
+    }
+
+    #[test]
+    fn parameters_come_from_their_place_and_no_other() {
+        let query = declared("web_order");
+        let path = HashMap::from([("order_id".to_owned(), "7".to_owned())]);
+        assert_eq!(parameters(&query, &path, "").unwrap()["order_id"], "7");
+        for wrong in ["order_id=8", "customer_id=8", "tenant=2", "limit=5"] {
+            let refused = parameters(&query, &path, wrong).unwrap_err();
+            let name = wrong.split('=').next().unwrap().to_owned();
+            assert_eq!(field(refused), (Part::Query, name));
+        }
+        let list = declared("web_orders");
+        let none = HashMap::new();
+        let read = parameters(&list, &none, "limit=5&cursor=x&status=paid").unwrap();
+        assert_eq!((read["limit"].as_str(), read["status"].as_str()), ("5", "paid"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_place_and_trouble_of_ours_stays_inside() {
+        let query = declared("web_order");
+        let bad = QueryError::BadParameter {
+            name: "order_id".to_owned(),
+            detail: "must be a UUID".to_owned(),
+        };
+        assert_eq!(field(failure(&query, bad)), (Part::Path, "order_id".to_owned()));
+        assert!(matches!(failure(&query, QueryError::TooSlow), Failure::Unavailable(_)));
+        let unknown = QueryError::Unknown("x".to_owned());
+        assert!(matches!(failure(&query, unknown), Failure::Internal(_)));
+    }
+
+    #[test]
+    fn a_list_is_sent_with_the_cursor_of_the_next_page() {
+        let answer = |next: Option<&str>| Answer {
+            json: "[1]".to_owned(),
+            position: 1,
+            next: next.map(str::to_owned),
+        };
+        assert_eq!(body(AnswerShape::List, answer(Some("c"))), r#"{"items":[1],"next":"c"}"#);
+        assert_eq!(body(AnswerShape::List, answer(None)), r#"{"items":[1],"next":null}"#);
+        assert_eq!(body(AnswerShape::One, answer(None)), "[1]");
+    }
+}

@@ -1,0 +1,90 @@
+//! The listener: connections with limits, and an end that finishes what was accepted.
+
+use std::{sync::Arc, time::Duration};
+
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::{ApiDeps, app};
+
+/// Pause after the operating system refused to accept (no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serving ended otherwise than asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Requests were still running when the time for draining was over.
+    #[error("{0} connections were cut: they did not end in time")]
+    Cut(usize),
+}
+
+/// Answers requests until `shutdown`, then finishes those that were accepted, for at most
+/// [`crate::Limits::drain`]. Runs on HTTP/1.1; a proxy in front may speak what it likes.
+pub async fn serve(
+    deps: ApiDeps,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let limits = deps.limits.clone();
+    let service = warp::service(app::filter(deps, shutdown.clone()));
+
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_wait)
+        .max_header_size(limits.header_bytes);
+    let connections = GracefulShutdown::new();
+    let room = Arc::new(Semaphore::new(limits.connections));
+
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        let Some((stream, permit)) = accepted else { continue };
+        let service = TowerToHyperService::new(service.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection broke");
+            }
+            drop(permit);
+        });
+    }
+
+    drop(listener);
+    let open = connections.count();
+    tracing::info!(open, "no longer accepting; finishing what was accepted");
+    match tokio::time::timeout(limits.drain, connections.shutdown()).await {
+        Ok(()) => Ok(()),
+        Err(_elapsed) => {
+            Err(ServeError::Cut(limits.connections.saturating_sub(room.available_permits())))
+        }
+    }
+}
+
+/// The next connection, once there is room for it; `None` if it could not be had.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Answers are small and complete: waiting to fill a packet only delays them.
+            stream.set_nodelay(true).ok();
+            Some((stream, permit))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What the service says about itself: alive, ready, metrics, its description.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use deadpool_postgres::Pool;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use warp::{
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    reply::Response,
+};
+
+use crate::{app, request};
+
+/// Longest that PostgreSQL may take to answer before the service counts as not ready.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long an answer of PostgreSQL is believed, so that nobody can load it through `/readyz`.
+const BELIEVE_FOR: Duration = Duration::from_millis(500);
+
+/// A part of the process whose state `/readyz` shows.
+#[derive(Clone)]
+pub struct Check {
+    /// Its name, as `writer`.
+    pub name: &'static str,
+    /// Whether the process is unready without it.
+    pub required: bool,
+    /// Its state now; the error is a word for a person without internal details. Quick: it is
+    /// called with every request to `/readyz`.
+    pub probe: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check")
+            .field("name", &self.name)
+            .field("required", &self.required)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Answers the routes that need no principal.
+pub(crate) struct Service {
+    pool: Pool,
+    checks: Vec<Check>,
+    metrics: PrometheusHandle,
+    openapi: String,
+    openapi_etag: String,
+    docs: String,
+    postgres: Mutex<Option<(Instant, bool)>>,
+}
+
+impl Service {
+    pub(crate) fn new(
+        pool: Pool,
+        checks: Vec<Check>,
+        metrics: PrometheusHandle,
+        openapi: String,
+        docs: String,
+    ) -> Self {
+        let openapi_etag = etag(&openapi);
+        Self { pool, checks, metrics, openapi, openapi_etag, docs, postgres: Mutex::default() }
+    }
+
+    /// 200 where a request would be served, 503 where not, with each part's state.
+    pub(crate) async fn ready(&self) -> Response {
+        let postgres = self.postgres().await;
+        let (ready, parts) = judge(&self.checks, postgres);
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        app::json(status, json!({"ready": ready, "parts": parts}).to_string())
+    }
+
+    async fn postgres(&self) -> bool {
+        let known = *self.postgres.lock().expect("no code panics while holding it");
+        if let Some((asked_at, answered)) = known
+            && asked_at.elapsed() < BELIEVE_FOR
+        {
+            return answered;
+        }
+        let ask = async {
+            let client = self.pool.get().await.ok()?;
+            client.simple_query("select 1").await.ok()
+        };
+        let answered = tokio::time::timeout(ANSWER_WITHIN, ask).await.is_ok_and(|a| a.is_some());
+        *self.postgres.lock().expect("no code panics while holding it") =
+            Some((Instant::now(), answered));
+        answered
+    }
+
+    pub(crate) fn metrics(&self) -> Response {
+        text("text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
+    }
+
+    pub(crate) fn openapi(&self, headers: &HeaderMap) -> Response {
+        let mut response = if request::etag_matches(headers, &self.openapi_etag) {
+            let mut response = Response::default();
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            app::json(StatusCode::OK, self.openapi.clone())
+        };
+        let headers = response.headers_mut();
+        set_etag(headers, &self.openapi_etag);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+    }
+
+    pub(crate) fn docs(&self) -> Response {
+        let mut response = text("text/html; charset=utf-8", self.docs.clone());
+        response.headers_mut().insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(
+                "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+            ),
+        );
+        response
+    }
+}
+
+/// The process runs; says nothing about what it needs.
+pub(crate) fn live() -> Response {
+    app::json(StatusCode::OK, json!({"live": true}).to_string())
+}
+
+fn judge(checks: &[Check], postgres: bool) -> (bool, Value) {
+    let mut ready = postgres;
+    let state = if postgres { "ok" } else { "unreachable" };
+    let mut parts = Map::new();
+    parts.insert("postgresql".to_owned(), json!({"state": state, "required": true}));
+    for check in checks {
+        let state = (check.probe)().err().unwrap_or_else(|| "ok".to_owned());
+        ready &= state == "ok" || !check.required;
+        let part = json!({"state": state, "required": check.required});
+        parts.insert(check.name.to_owned(), part);
+    }
+    (ready, Value::Object(parts))
+}
+
+fn text(media_type: &'static str, body: String) -> Response {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// A strong ETag: 128 bits of the SHA-256 of the answer, in quotes.
+pub(crate) fn etag(body: &str) -> String {
+    format!("\"{}\"", hex::encode(&Sha256::digest(body.as_bytes())[..16]))
+}
+
+pub(crate) fn set_etag(headers: &mut HeaderMap, etag: &str) {
+    let value = HeaderValue::from_str(etag).expect("hexadecimal digits in quotes");
+    headers.insert(header::ETAG, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &'static str, required: bool, state: Result<(), String>) -> Check {
+        Check { name, required, probe: Arc::new(move || state.clone()) }
+    }
+
+    #[test]
+    fn the_process_is_ready_with_what_it_requires_whatever_else_fails() {
+        let down = || Err("no broker answers".to_owned());
+        let kafka = check("kafka", false, down());
+        let (ready, parts) = judge(&[check("writer", true, Ok(())), kafka.clone()], true);
+        assert!(ready);
+        assert_eq!(parts["kafka"], json!({"state": "no broker answers", "required": false}));
+        assert_eq!(parts["writer"]["state"], "ok");
+        assert!(!judge(&[check("writer", true, down()), kafka], true).0);
+        let (ready, parts) = judge(&[], false);
+        assert!(!ready);
+        assert_eq!(parts["postgresql"]["state"], "unreachable");
+    }
+
+    #[test]
+    fn an_etag_is_quoted_and_changes_with_the_answer() {
+        assert_eq!(etag("a").len(), 34);
+        assert!(etag("a").starts_with('"') && etag("a").ends_with('"'));
+        assert_eq!(etag("a"), etag("a"));
+        assert_ne!(etag("a"), etag("b"));
+    }
+}

@@ -1,0 +1,291 @@
+//! A whole API on a database and port of its own.
+
+use std::{collections::HashMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use daybook_api::{ApiDeps, Limits, ServeError, serve};
+use daybook_commands::{Authority, Command, Request, SealToken, Shop, ShopModel, ShopSettings};
+use daybook_identity::{ApiKeys, NewKey, Role};
+use daybook_journal::{
+    Accepted, EventFilter, Heads, MacKeys, Reader, StoredEvent, Tenant, Verdict, Writer,
+    WriterConfig,
+};
+use daybook_projection::{Catalogue, Projector, ProjectorSettings, Queries, ReadPositions};
+use deadpool_postgres::{Manager, Pool};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio_postgres::NoTls;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// The API, running.
+pub(crate) struct Api {
+    pub(crate) address: SocketAddr,
+    pub(crate) shop: Shop,
+    pub(crate) reader: Reader,
+    pub(crate) tenant: Tenant,
+    pub(crate) keys: ApiKeys,
+    pub(crate) operator: String,
+    pub(crate) customer: String,
+    http: reqwest::Client,
+    serving: JoinHandle<Result<(), ServeError>>,
+    stop_serving: CancellationToken,
+    stop_rest: CancellationToken,
+    config: tokio_postgres::Config,
+    catalogue: Catalogue,
+    database: String,
+    admin: tokio_postgres::Client,
+    pool: Pool,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The problem, which must be of this status and code.
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let problem = self.json();
+        assert_eq!(problem["type"], format!("/problems/{code}"), "{self:?}");
+        problem
+    }
+
+    pub(crate) fn ok(&self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        self.json()
+    }
+}
+
+struct OpenSeal;
+
+impl SealToken for OpenSeal {
+    fn seal(&self, _payment_id: Uuid, token: &str) -> Vec<u8> {
+        token.as_bytes().to_vec()
+    }
+}
+
+impl Api {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Limits::default()).await
+    }
+
+    pub(crate) async fn start_with(limits: Limits) -> Self {
+        let url = std::env::var("DAYBOOK_TEST_DATABASE_URL").expect(
+            "DAYBOOK_TEST_DATABASE_URL is not set: run ./scripts/test, which starts PostgreSQL",
+        );
+        let mut config: tokio_postgres::Config = url.parse().unwrap();
+        let (admin, connection) = config.connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let database = format!("api_{}", Uuid::new_v4().simple());
+        admin.batch_execute(&format!("create database {database}")).await.unwrap();
+        config.dbname(&database);
+        let pool = Pool::builder(Manager::new(config.clone(), NoTls)).max_size(8).build().unwrap();
+        let mut client = pool.get().await.unwrap();
+        daybook_journal::migrate(&mut client).await.unwrap();
+        daybook_identity::migrate(&mut client).await.unwrap();
+        daybook_projection::migrate(&mut client).await.unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections");
+        let catalogue = Catalogue::load(&folder).unwrap();
+        daybook_projection::install(&mut client, &catalogue).await.unwrap();
+        drop(client);
+
+        let stop_rest = CancellationToken::new();
+        let reader = Reader::new(pool.clone());
+        let tenant = reader.add_tenant("main", 1).await.unwrap();
+        let (writer, task) = Writer::new(
+            config.clone(),
+            tenant.clone(),
+            Arc::new(ShopModel::new(ShopSettings::default())),
+            MacKeys::new([(1, vec![7; 32])].into()).unwrap(),
+            WriterConfig::default(),
+        );
+        tokio::spawn(task.run(stop_rest.clone()));
+        let (heads, task) = Heads::new(config.clone(), reader.clone());
+        tokio::spawn(task.run(stop_rest.clone()));
+        let shop = Shop::new(HashMap::from([(tenant.id, writer)]), Arc::new(OpenSeal), vec![1; 32]);
+
+        let (positions, task) = ReadPositions::new(config.clone());
+        tokio::spawn(task.run(stop_rest.clone()));
+        let queries = Queries::new(pool.clone(), &catalogue, positions);
+
+        let keys = ApiKeys::new(pool.clone());
+        let customer_id = Uuid::new_v4();
+        let operator = keys.create(tenant.id, Role::Operator, None, "o").await.unwrap().secret;
+        let customer = keys.create(tenant.id, Role::Customer, Some(customer_id), "c").await;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop_serving = CancellationToken::new();
+        let deps = ApiDeps {
+            shop: shop.clone(),
+            reader: reader.clone(),
+            heads,
+            keys: keys.clone(),
+            queries,
+            metrics: PrometheusBuilder::new().build_recorder().handle(),
+            pool: pool.clone(),
+            checks: Vec::new(),
+            limits,
+        };
+        let serving = tokio::spawn(serve(deps, listener, stop_serving.clone()));
+        Self {
+            address,
+            shop,
+            reader,
+            tenant,
+            keys,
+            operator,
+            customer: customer.unwrap().secret,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            serving,
+            stop_serving,
+            stop_rest,
+            config,
+            catalogue,
+            database,
+            admin,
+            pool,
+        }
+    }
+
+    /// Lets the read models follow the journal, without Kafka.
+    pub(crate) fn project(&self) {
+        let settings = ProjectorSettings {
+            heal_after: Duration::from_millis(50),
+            ..ProjectorSettings::default()
+        };
+        let catalogue = Arc::new(self.catalogue.clone());
+        let projector =
+            Projector::new(self.config.clone(), self.reader.clone(), catalogue, settings);
+        let stop = self.stop_rest.clone();
+        tokio::spawn(async move {
+            let (_nobody_sends, batches) = mpsc::channel(1);
+            projector.run_on(batches, stop).await;
+        });
+    }
+
+    /// Begins to end the server; the answer says how it went.
+    pub(crate) async fn shut_down(&mut self) -> Result<(), ServeError> {
+        self.stop_serving.cancel();
+        (&mut self.serving).await.unwrap()
+    }
+
+    pub(crate) fn begin_shutdown(&self) {
+        self.stop_serving.cancel();
+    }
+
+    /// Ends everything and drops the database.
+    pub(crate) async fn stop(self) {
+        self.stop_serving.cancel();
+        self.stop_rest.cancel();
+        self.pool.close();
+        self.admin
+            .batch_execute(&format!("drop database {} with (force)", self.database))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn key(&self, role: Role) -> NewKey {
+        let subject = role.is_bound().then(Uuid::new_v4);
+        self.keys.create(self.tenant.id, role, subject, "test").await.unwrap()
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str, key: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.address)).bearer_auth(key)
+    }
+
+    pub(crate) async fn get(&self, path: &str, key: &str) -> Answer {
+        send(self.request(Method::GET, path, key)).await
+    }
+
+    /// A well-formed command of the operator's, not yet sent.
+    pub(crate) fn command(&self, name: &str, key: &str, body: &Value) -> RequestBuilder {
+        self.command_of(&self.operator, name, key, body)
+    }
+
+    pub(crate) fn command_of(
+        &self,
+        sender: &str,
+        name: &str,
+        key: &str,
+        body: &Value,
+    ) -> RequestBuilder {
+        self.request(Method::POST, &format!("/v1/commands/{name}"), sender)
+            .header("idempotency-key", key)
+            .json(body)
+    }
+
+    pub(crate) async fn head(&self) -> i64 {
+        self.reader.head(self.tenant.id).await.unwrap()
+    }
+
+    pub(crate) async fn events(&self) -> Vec<StoredEvent> {
+        self.reader.events(self.tenant.id, 0, 10_000, &EventFilter::default()).await.unwrap()
+    }
+
+    /// A product that costs 250 GBP pence, with some in stock.
+    pub(crate) async fn product(&self, sku: &str, units: i64) {
+        // A key holds no space, a code may.
+        let name = sku.replace(' ', "_");
+        let product = json!({"sku": sku, "name": sku, "price": 250, "currency": "GBP"});
+        send(self.command("AddProduct", &format!("add-{name}"), &product)).await.ok();
+        let stock = json!({"sku": sku, "quantity": units});
+        send(self.command("ReceiveStock", &format!("stock-{name}"), &stock)).await.ok();
+    }
+
+    /// An order of the customer's for one unit; its id.
+    pub(crate) async fn order(&self, sku: &str, key: &str) -> String {
+        let order = json!({"currency": "GBP", "lines": [{"sku": sku, "quantity": 1}]});
+        let placed = send(self.command_of(&self.customer, "PlaceOrder", key, &order)).await.ok();
+        placed["result"]["order_id"].as_str().unwrap().to_owned()
+    }
+
+    /// What the gateway's answer becomes: the backend's own command.
+    pub(crate) async fn captured(&self, payment_id: &str) -> Accepted {
+        let body = json!({
+            "payment_id": payment_id,
+            "outcome": {"captured": {
+                "gateway_payment_id": "gw_1", "amount": 250, "currency": "GBP",
+            }},
+        });
+        let command = Command::RecordPaymentOutcome(serde_json::from_value(body).unwrap());
+        let request = Request {
+            command,
+            authority: Authority::Backend,
+            principal: "backend".to_owned(),
+            key: format!("job:{payment_id}"),
+            correlation: Uuid::now_v7(),
+            causation: None,
+            traceparent: None,
+            occurred_at: None,
+            if_match: None,
+            deadline: Duration::from_secs(5),
+            keep: None,
+        };
+        match self.shop.execute(self.tenant.id, request).await.unwrap().verdict {
+            Verdict::Accepted(accepted) => accepted,
+            Verdict::Refused(refusal) => panic!("{refusal:?}"),
+        }
+    }
+}
+
+pub(crate) async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    Answer { status, headers, text: response.text().await.unwrap() }
+}

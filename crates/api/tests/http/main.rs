@@ -1,0 +1,10 @@
+//! The API over HTTP, with a real PostgreSQL behind it. `./scripts/test` starts one.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod bad_requests;
+mod commands;
+mod journal;
+mod kit;
+mod queries;
+mod server;

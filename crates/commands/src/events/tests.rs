@@ -1,0 +1,102 @@
+//! What was stored once is read for ever, and stored the same.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use daybook_journal::canonical;
+use serde_json::Value;
+
+use super::*;
+
+/// Set to write the files of schemas anew instead of comparing them.
+const WRITE: &str = "DAYBOOK_WRITE_SCHEMAS";
+
+fn schemas() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas")
+}
+
+fn json(path: &Path) -> Value {
+    let text = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Frozen samples: type, version, contents.
+fn samples() -> Vec<(String, i16, Value)> {
+    let mut samples = Vec::new();
+    for folder in fs::read_dir(schemas().join("golden")).unwrap() {
+        let folder = folder.unwrap().path();
+        let kind = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        for file in fs::read_dir(&folder).unwrap() {
+            let file = file.unwrap().path();
+            let version = file.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+            samples.push((kind.clone(), version, json(&file)));
+        }
+    }
+    samples
+}
+
+#[test]
+fn frozen_samples_are_read_and_stored_as_they_were() {
+    for (kind, version, frozen) in samples() {
+        let bytes = canonical::to_vec(&frozen).unwrap();
+        let event = decode(&kind, version, std::str::from_utf8(&bytes).unwrap())
+            .unwrap_or_else(|error| panic!("{error}"));
+        let again = encode(&event);
+        assert_eq!((again.kind, again.schema_version), (&*kind, version));
+        assert_eq!(canonical::to_vec(&again.data).unwrap(), bytes, "{kind}");
+    }
+}
+
+#[test]
+fn every_type_has_a_frozen_sample_with_all_its_fields() {
+    let samples = samples();
+    let types: BTreeSet<&str> = samples.iter().map(|(kind, ..)| &**kind).collect();
+    assert_eq!(types, event_types().iter().copied().collect());
+    assert!(event_types().is_sorted());
+    for (kind, _, sample) in &samples {
+        let schema = event_schema(kind).unwrap();
+        let fields: BTreeSet<&str> =
+            sample.as_object().unwrap().keys().map(String::as_str).collect();
+        let properties = schema["properties"].as_object().unwrap();
+        assert_eq!(fields, properties.keys().map(String::as_str).collect(), "{kind}");
+        // Nothing may be left out: what is not there is null.
+        let required = schema["required"].as_array().unwrap();
+        let required: BTreeSet<&str> = required.iter().map(|r| r.as_str().unwrap()).collect();
+        assert_eq!(fields, required, "{kind}");
+        assert_eq!(schema["additionalProperties"], false, "{kind}");
+    }
+}
+
+#[test]
+fn schemas_on_disk_are_those_of_the_program() {
+    let events = event_types()
+        .iter()
+        .map(|kind| (format!("events/{kind}/1.json"), event_schema(kind).unwrap()));
+    let commands = crate::catalogue()
+        .into_iter()
+        .map(|command| (format!("commands/{}.json", command.name), command.schema));
+    for (name, schema) in events.chain(commands) {
+        let path = schemas().join(&name);
+        if std::env::var_os(WRITE).is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, format!("{schema:#}\n")).unwrap();
+        }
+        assert_eq!(json(&path), schema, "{name}: run once with {WRITE}=1");
+    }
+}
+
+#[test]
+fn examples_of_commands_can_be_read() {
+    for command in crate::catalogue() {
+        let body = command.example.to_string();
+        let read = crate::Command::parse(command.name, body.as_bytes())
+            .unwrap_or_else(|bad| panic!("{}: {bad}", command.name));
+        assert_eq!(read.name(), command.name);
+        for field in command.example.as_object().unwrap().keys() {
+            assert!(!command.schema["properties"][field].is_null(), "{} {field}", command.name);
+        }
+    }
+}

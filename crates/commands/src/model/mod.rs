@@ -1,0 +1,168 @@
+//! The shop as the journal sees it: which streams a command reads, what it decides, how events
+//! are stored and folded.
+
+mod decide;
+mod draft;
+mod money;
+mod reads;
+mod refusals;
+mod states;
+#[cfg(test)]
+mod tests;
+
+use chrono::{DateTime, Utc};
+use daybook_domain::{Aggregate, order::Order, payment::Payment, product::Product, stock::Stock};
+use daybook_journal::{CorruptEvent, Decision, Encoded, Loaded, Model, Refusal};
+use uuid::Uuid;
+
+use crate::{
+    authority::Authority,
+    events::{self, ShopEvent},
+    wire::Command,
+};
+
+/// What can be set about a shop.
+#[derive(Debug, Clone)]
+pub struct ShopSettings {
+    /// Name of the tenant it is for; part of its jobs' ids, since order ids of two tenants may be
+    /// the same.
+    pub tenant: String,
+    /// How long an unpaid order keeps its stock, milliseconds.
+    pub reservation_ms: u32,
+    /// How long a payment may be charged, milliseconds.
+    pub payment_deadline_ms: u32,
+    /// Name of the payment gateway.
+    pub gateway: String,
+    /// Most lines of an order.
+    pub max_lines: usize,
+}
+
+impl Default for ShopSettings {
+    fn default() -> Self {
+        Self {
+            tenant: "main".to_owned(),
+            reservation_ms: 15 * 60 * 1000,
+            payment_deadline_ms: 60 * 60 * 1000,
+            gateway: "sandbox".to_owned(),
+            max_lines: 2_000,
+        }
+    }
+}
+
+/// The shop's commands and events, bound to the journal.
+#[derive(Debug, Clone)]
+pub struct ShopModel {
+    settings: ShopSettings,
+    gateway: daybook_domain::Text,
+}
+
+impl ShopModel {
+    /// A shop with these settings.
+    pub fn new(settings: ShopSettings) -> Self {
+        let gateway = settings.gateway.as_str().into();
+        Self { settings, gateway }
+    }
+
+    /// What was set.
+    pub fn settings(&self) -> &ShopSettings {
+        &self.settings
+    }
+}
+
+/// A command on its way to be decided: who sends it, and an id that was drawn for it.
+#[derive(Debug, Clone)]
+pub struct ShopCommand {
+    pub(crate) command: Command,
+    pub(crate) authority: Authority,
+    pub(crate) fresh: Uuid,
+    pub(crate) sealed: Option<Vec<u8>>,
+}
+
+impl ShopCommand {
+    /// `fresh` becomes the id of the order or payment that the command creates, unless it brings
+    /// one, or the seed of its refunds' ids. `sealed` is what the job it causes needs in secret.
+    pub fn new(
+        command: Command,
+        authority: Authority,
+        fresh: Uuid,
+        sealed: Option<Vec<u8>>,
+    ) -> Self {
+        Self { command, authority, fresh, sealed }
+    }
+}
+
+/// State of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is documented in the domain")]
+pub enum ShopState {
+    Product(Product),
+    Stock(Stock),
+    Order(Order),
+    Payment(Payment),
+}
+
+impl Model for ShopModel {
+    type Command = ShopCommand;
+    type Event = ShopEvent;
+    type State = ShopState;
+
+    fn reads(&self, command: &ShopCommand, loaded: &Loaded<ShopState>) -> Vec<String> {
+        reads::reads(command, loaded)
+    }
+
+    fn decide(
+        &self,
+        command: &ShopCommand,
+        loaded: &Loaded<ShopState>,
+        now: DateTime<Utc>,
+    ) -> Result<Decision<ShopEvent>, Refusal> {
+        decide::decide(self, command, loaded, now)
+    }
+
+    fn evolve(
+        &self,
+        stream: &str,
+        state: Option<ShopState>,
+        event: &ShopEvent,
+    ) -> Result<ShopState, CorruptEvent> {
+        use ShopState as S;
+        let folded = match (state, event) {
+            (None, ShopEvent::Product(event)) => Product::default().evolve(event).map(S::Product),
+            (None, ShopEvent::Stock(event)) => Stock::default().evolve(event).map(S::Stock),
+            (None, ShopEvent::Order(event)) => Order::default().evolve(event).map(S::Order),
+            (None, ShopEvent::Payment(event)) => Payment::default().evolve(event).map(S::Payment),
+            (Some(S::Product(state)), ShopEvent::Product(event)) => {
+                state.evolve(event).map(S::Product)
+            }
+            (Some(S::Stock(state)), ShopEvent::Stock(event)) => state.evolve(event).map(S::Stock),
+            (Some(S::Order(state)), ShopEvent::Order(event)) => state.evolve(event).map(S::Order),
+            (Some(S::Payment(state)), ShopEvent::Payment(event)) => {
+                state.evolve(event).map(S::Payment)
+            }
+            (
+                Some(S::Product(_) | S::Stock(_) | S::Order(_) | S::Payment(_)),
+                ShopEvent::Product(_)
+                | ShopEvent::Stock(_)
+                | ShopEvent::Order(_)
+                | ShopEvent::Payment(_),
+            ) => {
+                let kind = events::encode(event).kind;
+                return Err(CorruptEvent(format!("{kind} stands in {stream}")));
+            }
+        };
+        folded.map_err(|misfit| CorruptEvent(format!("{stream}: {misfit}")))
+    }
+
+    fn encode(&self, event: &ShopEvent) -> Encoded {
+        events::encode(event)
+    }
+
+    fn decode(
+        &self,
+        kind: &str,
+        schema_version: i16,
+        data: &str,
+    ) -> Result<ShopEvent, CorruptEvent> {
+        events::decode(kind, schema_version, data)
+    }
+}

@@ -1,0 +1,139 @@
+//! What the gateway says, and what time does.
+
+use super::*;
+
+#[test]
+fn a_capture_pays_the_order() {
+    let mut shelf = Shelf::stocked();
+    let order_id = shelf.ordered();
+    let payment = shelf.charged(order_id, 1050);
+    let done = shelf.outcome(payment, captured(1050)).unwrap();
+    assert_eq!(done.kinds, ["PaymentCaptured", "OrderPaymentCaptured", "OrderPaid"]);
+    assert_eq!(done.data[2]["country"], "France");
+    assert!(done.jobs.is_empty());
+    // Told twice, it happened once.
+    assert!(shelf.outcome(payment, captured(1050)).unwrap().kinds.is_empty());
+    let deadline = in_15_minutes(&shelf);
+    assert_eq!(shelf.expires(order_id, deadline).unwrap_err().code, "already-paid");
+}
+
+#[test]
+fn a_decline_lets_the_order_wait_anew() {
+    let mut shelf = Shelf::stocked();
+    let order_id = shelf.ordered();
+    let first = in_15_minutes(&shelf);
+    let payment = shelf.charged(order_id, 1050);
+    assert_eq!(shelf.expires(order_id, first).unwrap_err().code, "payment-open");
+    shelf.now += TimeDelta::minutes(20);
+    let second = in_15_minutes(&shelf);
+    let done = shelf.outcome(payment, declined()).unwrap();
+    assert_eq!(done.kinds, ["PaymentDeclined", "OrderPaymentClosed"]);
+    assert_eq!(done.data[1]["expires_at"], "2026-11-22T12:35:00.000000Z");
+    let [job] = &done.jobs[..] else { panic!("one job, not {:?}", done.jobs) };
+    assert_eq!((job.kind, job.delay_ms), (jobs::EXPIRE_ORDER, 900_000));
+    assert_ne!(job.id, shelf.jobs[0].id);
+    assert_eq!(shelf.expires(order_id, first).unwrap_err().code, "deadline-moved");
+    let done = shelf.expires(order_id, second).unwrap();
+    assert_eq!(done.kinds, ["OrderExpired", "StockReleased", "StockReleased"]);
+    assert_eq!(shelf.levels("CUP"), (10, 0));
+    // The gateway changes its mind: the money goes back.
+    let done = shelf.outcome(payment, captured(1050)).unwrap();
+    assert_eq!(
+        done.kinds,
+        ["PaymentCaptured", "OrderPaymentCaptured", "PaymentRefundRequested", "OrderRefundOpened"]
+    );
+    assert_eq!(done.jobs[0].kind, jobs::REFUND_PAYMENT);
+}
+
+#[test]
+fn an_unpaid_order_expires_and_part_payments_go_back() {
+    let mut shelf = Shelf::stocked();
+    let order_id = shelf.ordered();
+    shelf.paid(order_id, 50);
+    let deadline = in_15_minutes(&shelf);
+    let done = shelf.expires(order_id, deadline).unwrap();
+    assert_eq!(
+        done.kinds,
+        [
+            "OrderExpired",
+            "StockReleased",
+            "StockReleased",
+            "PaymentRefundRequested",
+            "OrderRefundOpened"
+        ]
+    );
+}
+
+#[test]
+fn a_doubt_keeps_the_payment_open() {
+    let mut shelf = Shelf::stocked();
+    let order_id = shelf.ordered();
+    let payment = shelf.charged(order_id, 1050);
+    let doubt = wire::PaymentOutcome::Unresolved { reason: "time-out".into() };
+    assert_eq!(shelf.outcome(payment, doubt).unwrap().kinds, ["PaymentUnresolved"]);
+    assert_eq!(shelf.outcome(payment, captured(1)).unwrap().kinds, ["PaymentUnresolved"]);
+    let body = json!({ "order_id": order_id, "reason": "no" });
+    assert_eq!(shelf.refuses(ANNA, "CancelOrder", body).0, "payment-open");
+    let done = shelf.outcome(payment, captured(1050)).unwrap();
+    assert_eq!(done.kinds, ["PaymentCaptured", "OrderPaymentCaptured", "OrderPaid"]);
+}
+
+#[test]
+fn an_outcome_of_no_payment_is_refused() {
+    let mut shelf = Shelf::stocked();
+    let nowhere = Uuid::from_u128(404);
+    assert_eq!(shelf.outcome(nowhere, captured(1)).unwrap_err().code, "payment-unknown");
+}
+
+fn refund_outcome(
+    shelf: &mut Shelf,
+    payment_id: Uuid,
+    refund_id: Uuid,
+    outcome: wire::RefundOutcome,
+) -> Result<Done, Refusal> {
+    let command = wire::RecordRefundOutcome { payment_id, refund_id, outcome };
+    shelf.sends(Authority::Backend, Command::RecordRefundOutcome(command))
+}
+
+fn failed() -> wire::RefundOutcome {
+    wire::RefundOutcome::Failed { reason: "closed account".into() }
+}
+
+#[test]
+fn refunds_end_one_way_or_the_other() {
+    let mut shelf = Shelf::stocked();
+    let order_id = shelf.ordered();
+    let payment = shelf.paid(order_id, 1050);
+    let done = shelf.does(ANNA, "CancelOrder", json!({ "order_id": order_id, "reason": "no" }));
+    let refund = id(&done.data[3]["refund_id"]);
+    let done = refund_outcome(&mut shelf, payment, refund, failed()).unwrap();
+    assert_eq!(done.kinds, ["PaymentRefundFailed", "OrderRefundFailed"]);
+    assert!(refund_outcome(&mut shelf, payment, refund, failed()).unwrap().kinds.is_empty());
+    let settled = || wire::RefundOutcome::Refunded {};
+    let done = refund_outcome(&mut shelf, payment, refund, settled()).unwrap();
+    assert_eq!(done.kinds, ["PaymentRefunded", "OrderRefundOpened", "OrderRefundSettled"]);
+    assert!(refund_outcome(&mut shelf, payment, refund, settled()).unwrap().kinds.is_empty());
+    let done = refund_outcome(&mut shelf, payment, refund, failed()).unwrap();
+    assert_eq!(done.kinds, ["PaymentUnresolved"]);
+    let nothing = Uuid::from_u128(404);
+    let refused = refund_outcome(&mut shelf, payment, nothing, settled()).unwrap_err();
+    assert_eq!(refused.code, "refund-unknown");
+}
+
+#[test]
+fn an_event_in_a_strange_stream_is_not_folded() {
+    let shelf = Shelf::stocked();
+    let (_, state) = &shelf.streams["stock-CUP"];
+    let event =
+        shelf.model.decode("PriceChanged", 1, r#"{"sku":"CUP","price":1,"currency":"GBP"}"#);
+    let folded = shelf.model.evolve("stock-CUP", Some(ShopState::clone(state)), &event.unwrap());
+    assert!(folded.is_err());
+    for (kind, version, data) in [
+        ("PriceChanged", 2, "{}"),
+        ("PriceChanged", 1, "{}"),
+        ("OrderMelted", 1, "{}"),
+        ("PriceChanged", 1, r#"{"sku":"CUP","price":1,"currency":"GBP","more":1}"#),
+    ] {
+        assert!(shelf.model.decode(kind, version, data).is_err(), "{kind}/{version} {data}");
+    }
+}

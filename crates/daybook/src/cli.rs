@@ -1,0 +1,268 @@
+//! The command line: what can be asked of the binary, with examples.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use daybook_identity::Role;
+use uuid::Uuid;
+
+use crate::{
+    bench::BenchArgs,
+    config::{LogFormat, Overrides, Settings},
+    doctor,
+    import::ImportArgs,
+    roles::{self, Roles},
+    secrets::Secrets,
+    tools,
+};
+
+const EXAMPLES: &str = "Examples:
+  daybook up                                     every role in one process
+  daybook serve --set listen=0.0.0.0:8080        HTTP alone; as many as you like
+  daybook migrate                                bring the database to this version
+  daybook import uci-retail online_retail.csv.gz load a year of a real shop
+  daybook doctor                                 what is wrong, in plain words
+
+Settings come from defaults, --config FILE, the environment (DAYBOOK_…, DATABASE_URL,
+KAFKA_BROKERS) and flags, the later ones winning. `daybook settings` shows them all.";
+
+/// An event-sourced commerce backend on PostgreSQL and Apache Kafka
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    overrides: Overrides,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs every role in one process
+    #[command(after_help = "Example:\n  daybook up --set listen=127.0.0.1:8080")]
+    Up,
+    /// Runs the HTTP API
+    #[command(after_help = "Example:\n  daybook serve --set listen=0.0.0.0:8080")]
+    Serve,
+    /// Runs the relay from the journal to Kafka; one is active, others stand by
+    #[command(after_help = "Example:\n  daybook relay --kafka-brokers kafka:9092")]
+    Relay,
+    /// Runs a projector worker: folds events into read models
+    #[command(after_help = "Example:\n  daybook project --projections-dir ./projections")]
+    Project,
+    /// Runs a worker for background jobs: charges, refunds, expiry
+    #[command(after_help = "Example:\n  daybook work --set worker_jobs=32")]
+    Work,
+    /// Brings the database, the topic and the read models to this version; safe to run again
+    #[command(after_help = "Example:\n  DATABASE_URL=postgres://… daybook migrate")]
+    Migrate,
+    /// Checks every service and setting and says what is wrong
+    #[command(after_help = "Example:\n  daybook doctor")]
+    Doctor,
+    /// Loads data from elsewhere through the ordinary commands
+    #[command(subcommand)]
+    Import(Import),
+    /// Read models
+    #[command(subcommand)]
+    Projections(Projections),
+    /// Background jobs
+    #[command(subcommand)]
+    Jobs(Jobs),
+    /// API keys
+    #[command(subcommand)]
+    Keys(Keys),
+    /// The files with the installation's secrets
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
+    /// Measures a running Daybook
+    #[command(
+        after_help = "Example:\n  daybook bench latency --url http://127.0.0.1:7070 --key $KEY --rate 200"
+    )]
+    Bench(BenchArgs),
+    /// Shows the settings in force (no passwords)
+    #[command(after_help = "Example:\n  DAYBOOK_LISTEN=0.0.0.0:80 daybook settings")]
+    Settings,
+    /// Prints a completion script
+    #[command(after_help = "Example:\n  daybook completions bash > /etc/bash_completion.d/daybook")]
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Import {
+    /// The UCI Online Retail data set (CSV or CSV.gz)
+    #[command(
+        name = "uci-retail",
+        after_help = "Example:\n  daybook import uci-retail uci_online_retail.csv.gz --report report.json\n\n\
+                      It may be interrupted and started again: nothing takes effect twice."
+    )]
+    UciRetail(ImportArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Projections {
+    /// Lists the read models that are declared
+    #[command(after_help = "Example:\n  daybook projections list")]
+    List,
+    /// Shows how far each read model is
+    #[command(after_help = "Example:\n  daybook projections status")]
+    Status,
+    /// Builds read models anew beside the old rows, then swaps them in
+    #[command(after_help = "Examples:\n  daybook projections rebuild orders\n  \
+                      daybook projections rebuild --all --from kafka")]
+    Rebuild {
+        /// Which one
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        name: Option<String>,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+        /// Where the events come from
+        #[arg(long, value_enum, default_value_t = From::Journal)]
+        from: From,
+    },
+}
+
+/// Source of a rebuild.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum From {
+    /// The journal in PostgreSQL
+    Journal,
+    /// The topic in Kafka; the journal is not read
+    Kafka,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Jobs {
+    /// Lists jobs that are not done
+    #[command(after_help = "Example:\n  daybook jobs list --state dead")]
+    List {
+        /// Only those waiting, running, dead or done
+        #[arg(long, value_enum)]
+        state: Option<JobState>,
+        /// Only this kind, as charge_payment
+        #[arg(long)]
+        kind: Option<String>,
+        /// How many at most
+        #[arg(long, default_value_t = 50)]
+        limit: i64,
+    },
+    /// Tries a dead or waiting job again now
+    #[command(after_help = "Example:\n  daybook jobs retry 0199d0c4-…")]
+    Retry {
+        /// The job
+        id: Uuid,
+    },
+    /// Ends a job without doing it
+    #[command(after_help = "Example:\n  daybook jobs discard 0199d0c4-…")]
+    Discard {
+        /// The job
+        id: Uuid,
+    },
+    /// Counts jobs by kind
+    #[command(after_help = "Example:\n  daybook jobs stats")]
+    Stats,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum JobState {
+    /// For its time or for a worker
+    Waiting,
+    /// A worker has it
+    Running,
+    /// Given up
+    Dead,
+    /// Ended
+    Done,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Makes an API key and shows it, once
+    #[command(
+        after_help = "Examples:\n  daybook keys create --role operator --label warehouse\n  \
+                      daybook keys create --role customer --subject 0199d0c4-0000-7000-8000-000000000001"
+    )]
+    Create {
+        /// customer, partner, operator, analyst, auditor or admin
+        #[arg(long)]
+        role: Role,
+        /// Customer or partner that the key is bound to
+        #[arg(long)]
+        subject: Option<Uuid>,
+        /// What it is for
+        #[arg(long, default_value = "")]
+        label: String,
+        /// Print the key alone
+        #[arg(long)]
+        quiet: bool,
+    },
+    /// Lists API keys, without their secrets
+    #[command(after_help = "Example:\n  daybook keys list")]
+    List,
+    /// Ends an API key
+    #[command(after_help = "Example:\n  daybook keys revoke k3x9a0bc")]
+    Revoke {
+        /// The key's public part, as `keys list` shows it
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretsCommand {
+    /// Makes the secrets that are missing
+    #[command(after_help = "Example:\n  daybook secrets create --secrets-dir /etc/daybook/secrets")]
+    Create,
+}
+
+/// Does what the command line asks.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "daybook", &mut std::io::stdout());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = Settings::load(&cli.overrides)?;
+    log_to_stderr(&settings, matches!(cli.command, Command::Import(_) | Command::Projections(_)))?;
+    match cli.command {
+        Command::Up => roles::run(settings, Roles::ALL).await?,
+        Command::Serve => roles::run(settings, Roles::SERVE).await?,
+        Command::Relay => roles::run(settings, Roles::RELAY).await?,
+        Command::Project => roles::run(settings, Roles::PROJECT).await?,
+        Command::Work => roles::run(settings, Roles::WORK).await?,
+        Command::Migrate => tools::migrate(&settings).await?,
+        Command::Doctor => return doctor::run(&settings).await,
+        Command::Import(Import::UciRetail(args)) => tools::import(&settings, args).await?,
+        Command::Projections(command) => tools::projections(&settings, command).await?,
+        Command::Jobs(command) => tools::jobs(&settings, command).await?,
+        Command::Keys(command) => tools::keys(&settings, command).await?,
+        Command::Secrets(SecretsCommand::Create) => {
+            let made = Secrets::new(&settings.secrets_dir).create_missing()?;
+            tools::say(&if made.is_empty() {
+                format!("{}: nothing is missing", settings.secrets_dir.display())
+            } else {
+                format!("{}: made {}", settings.secrets_dir.display(), made.join(", "))
+            });
+        }
+        Command::Bench(args) => crate::bench::run(args).await?,
+        Command::Settings => tools::say(&tools::show_settings(&settings)),
+        Command::Completions { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tools with a progress bar log warnings only, unless something else is asked for.
+fn log_to_stderr(settings: &Settings, quiet: bool) -> anyhow::Result<()> {
+    let default = Settings::default().log;
+    let wanted = if quiet && settings.log == default { "warn" } else { &settings.log };
+    let filter = tracing_subscriber::EnvFilter::try_new(wanted)
+        .map_err(|error| anyhow::anyhow!("setting log: {error}"))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match settings.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! Settings: defaults, then a file, then the environment, then flags; typed, refused by name.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use serde::{Deserialize, Serialize};
+
+/// Every setting with its default. The name in the file is the field's, in the environment
+/// `DAYBOOK_` and the field's in capitals.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// PostgreSQL, as `postgres://user:password@host:5432/database`. `DATABASE_URL` is read too.
+    pub(crate) database_url: String,
+    /// Kafka, as `host:9092,host:9092`. `KAFKA_BROKERS` is read too.
+    pub(crate) kafka_brokers: String,
+    /// Address of the HTTP server.
+    pub(crate) listen: SocketAddr,
+    /// Tenant that the command line works on.
+    pub(crate) tenant: String,
+    /// Kafka topic of the events.
+    pub(crate) topic: String,
+    /// Partitions that the topic is created with; tenants are spread over them.
+    pub(crate) topic_partitions: i32,
+    /// Copies of each partition.
+    pub(crate) topic_replication: i32,
+    /// Copies that must acknowledge.
+    pub(crate) topic_min_insync: i32,
+    /// Folder with a folder per read model.
+    pub(crate) projections_dir: PathBuf,
+    /// Folder with the secrets, files of mode 600.
+    pub(crate) secrets_dir: PathBuf,
+    /// Connections to PostgreSQL for queries.
+    pub(crate) database_connections: usize,
+    /// Commands that may wait in front of a tenant's writer.
+    pub(crate) queue_commands: usize,
+    /// Streams whose state a tenant's writer keeps in memory.
+    pub(crate) cached_streams: usize,
+    /// Bytes of a request's body.
+    pub(crate) body_bytes: u64,
+    /// How long an unpaid order keeps its stock, seconds.
+    pub(crate) reservation_s: u32,
+    /// How long a payment may stay open, seconds.
+    pub(crate) payment_deadline_s: u32,
+    /// How long a client's idempotency key is kept, seconds.
+    pub(crate) idempotency_keep_s: u64,
+    /// How long a command may wait before it is sent, milliseconds.
+    pub(crate) command_deadline_ms: u64,
+    /// Jobs that one worker process runs at once.
+    pub(crate) worker_jobs: usize,
+    /// How long a stop may take before the process ends all the same, seconds.
+    pub(crate) shutdown_s: u64,
+    /// What is logged, as `info` or `daybook_journal=debug,info`.
+    pub(crate) log: String,
+    /// How it is logged.
+    pub(crate) log_format: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            database_url: String::new(),
+            kafka_brokers: String::new(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            tenant: "main".to_owned(),
+            topic: "daybook.events".to_owned(),
+            topic_partitions: 6,
+            topic_replication: 1,
+            topic_min_insync: 1,
+            projections_dir: PathBuf::from("projections"),
+            secrets_dir: PathBuf::from(".daybook/secrets"),
+            database_connections: 16,
+            queue_commands: 4_096,
+            cached_streams: 20_000,
+            body_bytes: 1 << 20,
+            reservation_s: 15 * 60,
+            payment_deadline_s: 60 * 60,
+            idempotency_keep_s: 30 * 24 * 60 * 60,
+            command_deadline_ms: 5_000,
+            worker_jobs: 16,
+            shutdown_s: 30,
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+        }
+    }
+}
+
+/// Flags that every subcommand takes. They win over the environment and the file.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+pub(crate) struct Overrides {
+    /// Settings file (TOML)
+    #[arg(long, global = true, env = "DAYBOOK_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// PostgreSQL, as postgres://user:password@host:5432/database
+    #[arg(long, global = true, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_url: Option<String>,
+    /// Kafka brokers, as host:9092,host:9092
+    #[arg(long, global = true, value_name = "LIST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kafka_brokers: Option<String>,
+    /// Tenant to work on
+    #[arg(long, global = true, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<String>,
+    /// Folder with the secrets
+    #[arg(long, global = true, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secrets_dir: Option<PathBuf>,
+    /// Folder with the read models
+    #[arg(long, global = true, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    projections_dir: Option<PathBuf>,
+    /// Any other setting, as --set listen=0.0.0.0:80 (may be given several times)
+    #[arg(long = "set", global = true, value_name = "NAME=VALUE")]
+    #[serde(skip)]
+    set: Vec<String>,
+}
+
+/// Names of all settings, from the defaults.
+fn names() -> Vec<String> {
+    match serde_json::to_value(Settings::default()) {
+        Ok(serde_json::Value::Object(members)) => members.keys().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl Settings {
+    /// Reads all sources. The error names the setting and where its value came from.
+    pub(crate) fn load(overrides: &Overrides) -> anyhow::Result<Self> {
+        let names = names();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = &overrides.config {
+            if !file.is_file() {
+                bail!("--config {}: there is no such file", file.display());
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        figment = figment
+            .merge(Env::raw().only(&["database_url", "kafka_brokers"]))
+            .merge(Env::prefixed("DAYBOOK_").only(&known))
+            .merge(Serialized::globals(overrides));
+        for pair in &overrides.set {
+            let (name, value) = pair
+                .split_once('=')
+                .with_context(|| format!("--set {pair}: expected NAME=VALUE"))?;
+            if !names.iter().any(|known| known == name) {
+                bail!("--set {name}: there is no such setting; there are {}", names.join(", "));
+            }
+            // Numbers and booleans as themselves, everything else as text.
+            let value: figment::value::Value = value
+                .parse()
+                .unwrap_or_else(|_infallible| figment::value::Value::from(value.to_owned()));
+            figment = figment.merge(Serialized::global(name, value));
+        }
+        let settings: Self = figment.extract().map_err(|error| explain(&error))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let at_least = |name: &str, value: usize, least: usize| {
+            if value < least {
+                bail!("setting {name} is {value}; the least is {least}");
+            }
+            Ok(())
+        };
+        at_least("topic_partitions", usize::try_from(self.topic_partitions).unwrap_or(0), 1)?;
+        at_least("topic_replication", usize::try_from(self.topic_replication).unwrap_or(0), 1)?;
+        at_least("topic_min_insync", usize::try_from(self.topic_min_insync).unwrap_or(0), 1)?;
+        at_least("database_connections", self.database_connections, 4)?;
+        at_least("queue_commands", self.queue_commands, 1)?;
+        at_least("cached_streams", self.cached_streams, 1)?;
+        at_least("worker_jobs", self.worker_jobs, 1)?;
+        at_least("body_bytes", usize::try_from(self.body_bytes).unwrap_or(usize::MAX), 1024)?;
+        Ok(())
+    }
+
+    /// The connection settings for PostgreSQL.
+    pub(crate) fn database(&self) -> anyhow::Result<tokio_postgres::Config> {
+        if self.database_url.is_empty() {
+            bail!(
+                "setting database_url is missing: give --database-url, DATABASE_URL or \
+                 DAYBOOK_DATABASE_URL (./scripts/up makes a private server and writes its \
+                 address to .daybook/env: `. .daybook/env`)"
+            );
+        }
+        let mut config: tokio_postgres::Config = self.database_url.parse().map_err(
+            // The URL holds a password: it is not repeated.
+            |_error| anyhow::anyhow!("setting database_url is no PostgreSQL address (postgres://user:password@host:port/database)"),
+        )?;
+        if config.get_application_name().is_none() {
+            config.application_name("daybook");
+        }
+        config.connect_timeout(std::time::Duration::from_secs(5));
+        config.keepalives_idle(std::time::Duration::from_secs(15));
+        Ok(config)
+    }
+
+    /// The brokers' addresses.
+    pub(crate) fn brokers(&self) -> anyhow::Result<&str> {
+        if self.kafka_brokers.is_empty() {
+            bail!(
+                "setting kafka_brokers is missing: give --kafka-brokers, KAFKA_BROKERS or \
+                 DAYBOOK_KAFKA_BROKERS, as host:9092"
+            );
+        }
+        Ok(&self.kafka_brokers)
+    }
+}
+
+fn explain(errors: &figment::Error) -> anyhow::Error {
+    let lines: Vec<String> = errors
+        .clone()
+        .into_iter()
+        .map(|error| {
+            let source = error
+                .metadata
+                .as_ref()
+                .map(|from| format!(" (from {})", from.name))
+                .unwrap_or_default();
+            match error.path.last() {
+                Some(name) => format!("setting {name}: {}{source}", error.kind),
+                None => format!("{}{source}", error.kind),
+            }
+        })
+        .collect();
+    anyhow::anyhow!(lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(set: &[&str]) -> anyhow::Result<Settings> {
+        let set = set.iter().map(|&pair| pair.to_owned()).collect();
+        Settings::load(&Overrides { set, ..Overrides::default() })
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_name() {
+        let refused = |pair: &str| with(&[pair]).unwrap_err().to_string();
+        assert!(refused("listen=nowhere").contains("setting listen"));
+        assert!(refused("queue_commands=many").contains("setting queue_commands"));
+        assert!(refused("queue_commands=0").contains("setting queue_commands is 0"));
+        assert!(refused("log_format=yaml").contains("setting log_format"));
+        assert!(refused("lisen=1").contains("--set lisen: there is no such setting"));
+        assert!(refused("listen").contains("expected NAME=VALUE"));
+    }
+
+    #[test]
+    fn flags_win_over_defaults() {
+        let settings = with(&["listen=0.0.0.0:8080", "topic=other", "log_format=json"]).unwrap();
+        assert_eq!(settings.listen.port(), 8080);
+        assert_eq!(settings.topic, "other");
+        assert_eq!(settings.log_format, LogFormat::Json);
+        assert_eq!(settings.tenant, "main");
+    }
+
+    #[test]
+    fn a_password_is_not_repeated_in_an_error() {
+        let settings = with(&["database_url=postgres://u:hunter2@[broken"]).unwrap();
+        assert!(!settings.database().unwrap_err().to_string().contains("hunter2"));
+    }
+}

@@ -1,0 +1,119 @@
+//! `daybook doctor`: checks each service and says in plain words what is wrong.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use daybook_journal::Reader;
+use tokio_postgres::Client;
+
+use crate::{config::Settings, secrets::Secrets, tools::say, wiring};
+
+/// Runs every check; fails if one of them does.
+pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let mut wrong = 0;
+    let mut report = |name: &str, result: anyhow::Result<String>| match result {
+        Ok(fine) => say(&format!("ok     {name:12} {fine}")),
+        Err(error) => {
+            wrong += 1;
+            say(&format!("WRONG  {name:12} {error:#}"));
+        }
+    };
+    report("secrets", secrets(settings));
+    match wiring::connect(settings).await {
+        Ok(client) => {
+            report("postgresql", version(&client).await);
+            report("durability", durability(&client).await);
+            report("journal", journal(settings).await);
+            report("clock", clock(&client).await);
+        }
+        Err(error) => report("postgresql", Err(error)),
+    }
+    report("read models", read_models(settings).await);
+    report("kafka", kafka(settings).await);
+    say(&match wrong {
+        0 => "Everything is in order.".to_owned(),
+        1 => "One thing is wrong.".to_owned(),
+        n => format!("{n} things are wrong."),
+    });
+    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn secrets(settings: &Settings) -> anyhow::Result<String> {
+    let secrets = Secrets::new(&settings.secrets_dir);
+    secrets.mac_keys()?;
+    secrets.fingerprint()?;
+    secrets.installation()?;
+    Ok(format!("complete in {}", settings.secrets_dir.display()))
+}
+
+async fn version(client: &Client) -> anyhow::Result<String> {
+    let number: String = client.query_one("show server_version_num", &[]).await?.get(0);
+    let version: String = client.query_one("show server_version", &[]).await?.get(0);
+    let number: i32 = number.parse().context("server_version_num")?;
+    anyhow::ensure!(number >= 150_000, "PostgreSQL {version} is too old; 15 or newer is needed");
+    Ok(format!("version {version}"))
+}
+
+async fn durability(client: &Client) -> anyhow::Result<String> {
+    for (name, allowed) in [
+        ("fsync", &["on"][..]),
+        ("synchronous_commit", &["on", "remote_apply"][..]),
+        ("full_page_writes", &["on"][..]),
+    ] {
+        let value: String = client
+            .query_one("select current_setting($1)", &[&name])
+            .await
+            .with_context(|| name.to_owned())?
+            .get(0);
+        anyhow::ensure!(
+            allowed.contains(&value.as_str()),
+            "{name} is {value}: acknowledged commands could be lost; set it to {}",
+            allowed[0]
+        );
+    }
+    Ok("fsync, synchronous_commit and full_page_writes are on".to_owned())
+}
+
+async fn journal(settings: &Settings) -> anyhow::Result<String> {
+    let reader = Reader::new(wiring::pool(settings)?);
+    let mut heads = Vec::new();
+    for tenant in wiring::tenants(&reader).await? {
+        heads.push(format!("{} at {}", tenant.name, reader.head(tenant.id).await?));
+    }
+    Ok(format!("tenants: {}", heads.join(", ")))
+}
+
+async fn clock(client: &Client) -> anyhow::Result<String> {
+    let database: chrono::DateTime<chrono::Utc> =
+        client.query_one("select clock_timestamp()", &[]).await?.get(0);
+    let ahead_ms = (chrono::Utc::now() - database).num_milliseconds();
+    anyhow::ensure!(
+        ahead_ms < 2_000,
+        "this machine's clock is {ahead_ms} ms ahead of the database's; commands are refused from \
+         2,000 ms on: set the clocks (chrony, systemd-timesyncd)"
+    );
+    Ok(format!("within {} ms of the database's", ahead_ms.abs()))
+}
+
+async fn read_models(settings: &Settings) -> anyhow::Result<String> {
+    let catalogue = wiring::catalogue(settings)?;
+    let client = wiring::connect(settings).await?;
+    let rows = daybook_projection::status(&client).await.context(
+        "the read models can't be looked at (a new database wants `daybook migrate` first)",
+    )?;
+    let stopped: Vec<String> = rows
+        .iter()
+        .filter_map(|row| {
+            row.error.as_ref().map(|error| format!("{} stopped: {}", row.name, error.message))
+        })
+        .collect();
+    anyhow::ensure!(stopped.is_empty(), "{}", stopped.join("; "));
+    let behind = rows.iter().map(|row| row.head - row.position).max().unwrap_or(0);
+    Ok(format!("{} of them, at most {behind} events behind", catalogue.projections().len()))
+}
+
+async fn kafka(settings: &Settings) -> anyhow::Result<String> {
+    let feed = wiring::feed(settings)?;
+    daybook_feed::check_topic(&feed).await?;
+    Ok(format!("topic {} at {}", settings.topic, settings.brokers()?))
+}

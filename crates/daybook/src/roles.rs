@@ -1,0 +1,219 @@
+//! Running roles until somebody says stop, and stopping so that no accepted request is lost.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use daybook_api::{ApiDeps, Limits};
+use daybook_feed::Relay;
+use daybook_identity::ApiKeys;
+use daybook_journal::{Heads, Reader};
+use daybook_projection::{Projector, ProjectorSettings, Queries, ReadPositions};
+use daybook_work::{SandboxGateway, Worker, WorkerDeps, WorkerSettings};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{config::Settings, secrets::Secrets, wiring};
+
+/// Which roles a process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Roles {
+    serve: bool,
+    relay: bool,
+    project: bool,
+    work: bool,
+}
+
+impl Roles {
+    const NONE: Self = Self { serve: false, relay: false, project: false, work: false };
+    pub(crate) const ALL: Self = Self { serve: true, relay: true, project: true, work: true };
+    pub(crate) const SERVE: Self = Self { serve: true, ..Self::NONE };
+    pub(crate) const RELAY: Self = Self { relay: true, ..Self::NONE };
+    pub(crate) const PROJECT: Self = Self { project: true, ..Self::NONE };
+    pub(crate) const WORK: Self = Self { work: true, ..Self::NONE };
+}
+
+/// Tasks of one process, in two stages: what takes requests stops first, what they rely on after.
+struct Process {
+    front: JoinSet<(&'static str, anyhow::Result<()>)>,
+    back: JoinSet<(&'static str, anyhow::Result<()>)>,
+    stop_front: CancellationToken,
+    stop_back: CancellationToken,
+}
+
+/// Runs the roles until SIGINT or SIGTERM, or until one of them fails.
+pub(crate) async fn run(settings: Settings, roles: Roles) -> anyhow::Result<()> {
+    let mut process = Process {
+        front: JoinSet::new(),
+        back: JoinSet::new(),
+        stop_front: CancellationToken::new(),
+        stop_back: CancellationToken::new(),
+    };
+    start(&settings, roles, &mut process).await?;
+    let signal = stop_signal()?;
+    let failed = tokio::select! {
+        name = signal => {
+            tracing::info!(signal = name, "stopping: finishing what was accepted");
+            None
+        }
+        Some(ended) = process.front.join_next() => Some(ended),
+        Some(ended) = process.back.join_next() => Some(ended),
+    };
+    let mut result = match failed {
+        None => Ok(()),
+        Some(Ok((name, Ok(())))) => Err(anyhow::anyhow!("role {name} ended by itself")),
+        Some(Ok((name, Err(error)))) => Err(error.context(format!("role {name} failed"))),
+        Some(Err(panic)) => Err(anyhow::Error::new(panic).context("a role panicked")),
+    };
+    let limit = Duration::from_secs(settings.shutdown_s);
+    process.stop_front.cancel();
+    let drained = tokio::time::timeout(limit, async {
+        drain(&mut process.front, &mut result).await;
+        process.stop_back.cancel();
+        drain(&mut process.back, &mut result).await;
+    });
+    if drained.await.is_err() {
+        tracing::warn!(limit_s = settings.shutdown_s, "stopped before everything was finished");
+    }
+    result
+}
+
+async fn drain(
+    tasks: &mut JoinSet<(&'static str, anyhow::Result<()>)>,
+    result: &mut anyhow::Result<()>,
+) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Ok((name, Err(error))) = ended
+            && result.is_ok()
+        {
+            *result = Err(error.context(format!("role {name} failed while stopping")));
+        }
+    }
+}
+
+async fn start(settings: &Settings, roles: Roles, process: &mut Process) -> anyhow::Result<()> {
+    let secrets = Secrets::new(&settings.secrets_dir);
+    let pool = wiring::pool(settings)?;
+    let reader = Reader::new(pool.clone());
+    let tenants = wiring::tenants(&reader).await?;
+    let (heads, heads_task) = Heads::new(settings.database()?, reader.clone());
+    let stop = process.stop_back.clone();
+    process.back.spawn(async move {
+        heads_task.run(stop).await;
+        ("heads", Ok(()))
+    });
+
+    let shop = if roles.serve || roles.work {
+        let (shop, writers) = wiring::shop(settings, &secrets, &tenants)?;
+        for writer in writers {
+            let stop = process.stop_back.clone();
+            process.back.spawn(async move {
+                writer.run(stop).await;
+                ("writer", Ok(()))
+            });
+        }
+        Some(shop)
+    } else {
+        None
+    };
+
+    if roles.relay {
+        let relay = Relay::new(
+            wiring::feed(settings)?,
+            pool.clone(),
+            settings.database()?,
+            reader.clone(),
+            heads.clone(),
+        );
+        let stop = process.stop_back.clone();
+        process
+            .back
+            .spawn(async move { ("relay", relay.run(stop).await.map_err(anyhow::Error::new)) });
+    }
+    if roles.project {
+        let projector = Projector::new(
+            settings.database()?,
+            reader.clone(),
+            wiring::catalogue(settings)?,
+            ProjectorSettings::default(),
+        );
+        let feed = wiring::feed(settings)?;
+        let stop = process.stop_back.clone();
+        process.back.spawn(async move {
+            projector.run(feed, stop).await;
+            ("project", Ok(()))
+        });
+    }
+    if roles.work
+        && let Some(shop) = &shop
+    {
+        let deps = WorkerDeps {
+            pool: pool.clone(),
+            listen: settings.database()?,
+            shop: shop.clone(),
+            gateway: Arc::new(SandboxGateway::new(pool.clone())),
+            seal: wiring::token_seal(&secrets)?,
+            settings: WorkerSettings {
+                concurrency: settings.worker_jobs,
+                command_deadline_ms: settings.command_deadline_ms,
+                ..WorkerSettings::default()
+            },
+        };
+        let stop = process.stop_front.clone();
+        process.front.spawn(async move {
+            Worker::run(deps, stop).await;
+            ("work", Ok(()))
+        });
+    }
+    if roles.serve
+        && let Some(shop) = shop
+    {
+        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
+            .install_recorder()
+            .context("metrics can't be recorded")?;
+        let (positions, positions_task) = ReadPositions::new(settings.database()?);
+        let stop = process.stop_back.clone();
+        process.back.spawn(async move {
+            positions_task.run(stop).await;
+            ("read positions", Ok(()))
+        });
+        let queries = Queries::new(pool.clone(), &*wiring::catalogue(settings)?, positions);
+        let deps = ApiDeps {
+            shop,
+            reader,
+            heads,
+            keys: ApiKeys::new(pool.clone()),
+            queries,
+            metrics,
+            pool,
+            checks: Vec::new(),
+            limits: Limits {
+                body_bytes: usize::try_from(settings.body_bytes).unwrap_or(usize::MAX),
+                command_deadline: Duration::from_millis(settings.command_deadline_ms),
+                keep_keys: Duration::from_secs(settings.idempotency_keep_s),
+                ..Limits::default()
+            },
+        };
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("setting listen: {} can't be listened on", settings.listen))?;
+        tracing::info!(address = %settings.listen, "serving");
+        let stop = process.stop_front.clone();
+        process.front.spawn(async move {
+            ("serve", daybook_api::serve(deps, listener, stop).await.map_err(anyhow::Error::new))
+        });
+    }
+    Ok(())
+}
+
+/// Completes with the signal's name when the process is asked to stop.
+fn stop_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        }
+    })
+}

@@ -1,0 +1,273 @@
+//! Tools: what is run once and ends.
+
+use anyhow::Context;
+use daybook_identity::ApiKeys;
+use daybook_journal::Reader;
+use daybook_projection::Source;
+use daybook_work::{JobFilter, JobStore};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::{From, JobState, Jobs, Keys, Projections},
+    config::Settings,
+    import::{self, ImportArgs},
+    secrets::Secrets,
+    wiring,
+};
+
+/// Rows that one list prints at most.
+const LISTED: i64 = 10_000;
+
+/// Prints a line for the user; the only place that writes to standard output.
+#[expect(clippy::print_stdout, reason = "this is the command line's output")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Brings database, topic and read models to this version, and makes the default tenant.
+pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
+    let mut client = wiring::connect(settings).await?;
+    // Two migrations at once would stand in each other's way.
+    client.execute("select pg_advisory_lock(1684107371, 0)", &[]).await?;
+    daybook_journal::migrate(&mut client).await.context("schema journal")?;
+    daybook_identity::migrate(&mut client).await.context("schema identity")?;
+    daybook_feed::migrate(&mut client).await.context("schema feed")?;
+    daybook_projection::migrate(&mut client).await.context("schema projection")?;
+    daybook_work::sandbox::migrate(&mut client).await.context("schema sandbox")?;
+    let reader = Reader::new(wiring::pool(settings)?);
+    let tenant = reader.add_tenant(&settings.tenant, settings.topic_partitions).await?;
+    let catalogue = wiring::catalogue(settings)?;
+    daybook_projection::install(&mut client, &catalogue).await.context("read models")?;
+    say(&format!(
+        "database: schemas journal, identity, feed, projection, sandbox; tenant {} (Kafka \
+         partition {}); {} read models",
+        tenant.name,
+        tenant.partition,
+        catalogue.projections().len()
+    ));
+    let feed = wiring::feed(settings)?;
+    daybook_feed::ensure_topic(&feed).await.context("topic")?;
+    say(&format!("kafka: topic {}", settings.topic));
+    Ok(())
+}
+
+/// `daybook import uci-retail`.
+pub(crate) async fn import(settings: &Settings, args: ImportArgs) -> anyhow::Result<()> {
+    let reader = Reader::new(wiring::pool(settings)?);
+    let tenant = wiring::tenant(&reader, settings).await?;
+    let secrets = Secrets::new(&settings.secrets_dir);
+    let (shop, writers) = wiring::shop(settings, &secrets, std::slice::from_ref(&tenant))?;
+    let stop = CancellationToken::new();
+    let running: Vec<_> =
+        writers.into_iter().map(|writer| tokio::spawn(writer.run(stop.clone()))).collect();
+    let interrupted = CancellationToken::new();
+    let interrupt = interrupted.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            interrupt.cancel();
+        }
+    });
+    let report = import::run(args, shop, tenant.id, interrupted).await;
+    stop.cancel();
+    for writer in running {
+        writer.await.context("the writer panicked")?;
+    }
+    report.map(|_report| ())
+}
+
+/// `daybook projections …`.
+pub(crate) async fn projections(settings: &Settings, command: Projections) -> anyhow::Result<()> {
+    let catalogue = wiring::catalogue(settings)?;
+    match command {
+        Projections::List => {
+            for projection in catalogue.projections() {
+                say(&format!("{:20} {}", projection.name, projection.title));
+                for query in &projection.queries {
+                    say(&format!("{:20}   GET {}", "", query.path));
+                }
+            }
+            Ok(())
+        }
+        Projections::Status => {
+            let client = wiring::connect(settings).await?;
+            say(&format!(
+                "{:20} {:10} {:>12} {:>12} {:>10}  error",
+                "read model", "tenant", "position", "head", "behind"
+            ));
+            for row in daybook_projection::status(&client).await? {
+                say(&format!(
+                    "{:20} {:10} {:>12} {:>12} {:>10}  {}",
+                    row.name,
+                    row.tenant_name,
+                    row.position,
+                    row.head,
+                    row.head - row.position,
+                    row.error.as_ref().map_or("-", |error| error.message.as_str()),
+                ));
+            }
+            Ok(())
+        }
+        Projections::Rebuild { name, all: _, from } => {
+            let names: Vec<String> = match name {
+                Some(name) => {
+                    let known = catalogue.projection(&name).is_some();
+                    anyhow::ensure!(
+                        known,
+                        "there is no read model {name}; `daybook projections list` shows them"
+                    );
+                    vec![name]
+                }
+                None => catalogue.projections().iter().map(|p| p.name.clone()).collect(),
+            };
+            for name in names {
+                rebuild(settings, &catalogue, &name, from).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn rebuild(
+    settings: &Settings,
+    catalogue: &std::sync::Arc<daybook_projection::Catalogue>,
+    name: &str,
+    from: From,
+) -> anyhow::Result<()> {
+    let (source, feed) = match from {
+        From::Journal => (Source::Journal, None),
+        From::Kafka => (Source::Kafka, Some(wiring::feed(settings)?)),
+    };
+    let deps = daybook_projection::RebuildDeps {
+        config: settings.database()?,
+        catalogue: catalogue.clone(),
+        feed,
+        piece_positions: None,
+    };
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template(
+            "{msg:20} {wide_bar} {pos}/{len} events  {per_sec}  {eta} left",
+        )
+        .unwrap_or_else(|_invalid| ProgressStyle::default_bar()),
+    );
+    bar.set_message(name.to_owned());
+    let report = daybook_projection::rebuild(&deps, name, source, &|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })
+    .await
+    .with_context(|| format!("read model {name}"))?;
+    bar.finish_and_clear();
+    let events: i64 = report.positions.iter().map(|(_tenant, position)| position).sum();
+    say(&format!(
+        "{name:20} {events} events, {} rows changed, {:.1} s",
+        report.changed_rows,
+        report.elapsed.as_secs_f64()
+    ));
+    Ok(())
+}
+
+/// `daybook jobs …`.
+pub(crate) async fn jobs(settings: &Settings, command: Jobs) -> anyhow::Result<()> {
+    let store = JobStore::new(wiring::pool(settings)?);
+    match command {
+        Jobs::List { state, kind, limit } => {
+            let state = state.map(|state| match state {
+                JobState::Waiting => daybook_work::JobState::Waiting,
+                JobState::Running => daybook_work::JobState::Running,
+                JobState::Dead => daybook_work::JobState::Dead,
+                JobState::Done => daybook_work::JobState::Done,
+            });
+            let filter = JobFilter { state, kind, tenant: None };
+            for job in store.list(&filter, limit.clamp(1, LISTED)).await? {
+                say(&format!(
+                    "{} {:16} {:8} attempts {:2} due {}  {}",
+                    job.id,
+                    job.kind,
+                    job.state.as_str(),
+                    job.attempts,
+                    job.run_at.format("%Y-%m-%d %H:%M:%S"),
+                    job.last_error.as_deref().unwrap_or("-"),
+                ));
+            }
+        }
+        Jobs::Retry { id } => {
+            anyhow::ensure!(store.retry_now(id).await?, "there is no such unfinished job: {id}");
+            say(&format!("{id} is due now"));
+        }
+        Jobs::Discard { id } => {
+            anyhow::ensure!(store.discard(id).await?, "there is no such unfinished job: {id}");
+            say(&format!("{id} is ended, undone"));
+        }
+        Jobs::Stats => {
+            for kind in store.stats().await? {
+                say(&format!(
+                    "{:16} waiting {:6}  running {:4}  failed {:4}  dead {:4}  oldest due {}",
+                    kind.kind,
+                    kind.waiting,
+                    kind.running,
+                    kind.failed,
+                    kind.dead,
+                    kind.oldest_due
+                        .map_or_else(|| "-".to_owned(), |d| format!("{} s", d.as_secs())),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `daybook keys …`.
+pub(crate) async fn keys(settings: &Settings, command: Keys) -> anyhow::Result<()> {
+    let pool = wiring::pool(settings)?;
+    let tenant = wiring::tenant(&Reader::new(pool.clone()), settings).await?;
+    let keys = ApiKeys::new(pool);
+    match command {
+        Keys::Create { role, subject, label, quiet } => {
+            let key = keys.create(tenant.id, role, subject, &label).await?;
+            if quiet {
+                say(&key.secret);
+            } else {
+                say(&format!(
+                    "{}\n\nThis is the only time it is shown. Its public part is {}; \
+                     `daybook keys revoke {}` ends it.",
+                    key.secret, key.id, key.id
+                ));
+            }
+        }
+        Keys::List => {
+            for key in keys.list(tenant.id).await? {
+                let state = if key.revoked_at.is_some() { "revoked" } else { "active" };
+                say(&format!(
+                    "{:10} {:8} {:9} {}  {}  {}",
+                    key.id,
+                    state,
+                    key.role,
+                    key.created_at.format("%Y-%m-%d %H:%M"),
+                    key.subject.map_or_else(|| "-".repeat(36), |subject| subject.to_string()),
+                    key.label,
+                ));
+            }
+        }
+        Keys::Revoke { id } => {
+            anyhow::ensure!(
+                keys.revoke(&id).await?,
+                "there is no active key {id}; `daybook keys list` shows them"
+            );
+            say(&format!("{id} is revoked"));
+        }
+    }
+    Ok(())
+}
+
+/// The settings as TOML, passwords left out.
+pub(crate) fn show_settings(settings: &Settings) -> String {
+    let mut shown = settings.clone();
+    if let Some((scheme, rest)) = settings.database_url.split_once("://")
+        && let Some((user, host)) = rest.rsplit_once('@')
+    {
+        let user = user.split_once(':').map_or(user, |(name, _password)| name);
+        shown.database_url = format!("{scheme}://{user}:***@{host}");
+    }
+    toml::to_string(&shown).unwrap_or_else(|error| error.to_string())
+}

@@ -1,0 +1,126 @@
+//! Making the parts that roles and tools share.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use daybook_commands::{Shop, ShopModel, ShopSettings};
+use daybook_feed::FeedConfig;
+use daybook_identity::Sealer;
+use daybook_journal::{Reader, Tenant, Writer, WriterConfig, WriterTask};
+use daybook_projection::Catalogue;
+use daybook_work::TokenSeal;
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::NoTls;
+
+use crate::{config::Settings, secrets::Secrets};
+
+/// How long a query waits for a connection.
+const POOL_WAIT: Duration = Duration::from_secs(5);
+
+/// A pool of connections for queries.
+pub(crate) fn pool(settings: &Settings) -> anyhow::Result<Pool> {
+    let manager = Manager::from_config(
+        settings.database()?,
+        NoTls,
+        ManagerConfig { recycling_method: RecyclingMethod::Fast },
+    );
+    Pool::builder(manager)
+        .max_size(settings.database_connections)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(POOL_WAIT))
+        .create_timeout(Some(POOL_WAIT))
+        .build()
+        .context("the connection pool can't be made")
+}
+
+/// A connection of its own, for what needs one.
+pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<tokio_postgres::Client> {
+    let config = settings.database()?;
+    let (client, connection) = config.connect(NoTls).await.with_context(|| {
+        let hosts: Vec<String> = config
+            .get_hosts()
+            .iter()
+            .map(|host| match host {
+                tokio_postgres::config::Host::Tcp(name) => name.clone(),
+                tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+            })
+            .collect();
+        format!("PostgreSQL at {} {:?} does not answer", hosts.join(","), config.get_ports())
+    })?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// How the feed's parts reach Kafka.
+pub(crate) fn feed(settings: &Settings) -> anyhow::Result<FeedConfig> {
+    Ok(FeedConfig {
+        brokers: settings.brokers()?.to_owned(),
+        topic: settings.topic.clone(),
+        partitions: settings.topic_partitions,
+        replication: settings.topic_replication,
+        min_insync: settings.topic_min_insync,
+        ..FeedConfig::default()
+    })
+}
+
+/// The read models that are declared.
+pub(crate) fn catalogue(settings: &Settings) -> anyhow::Result<Arc<Catalogue>> {
+    let dir = &settings.projections_dir;
+    let catalogue = Catalogue::load(dir)
+        .with_context(|| format!("setting projections_dir: read models in {}", dir.display()))?;
+    Ok(Arc::new(catalogue))
+}
+
+/// All tenants; an error that says what to do where the database is empty.
+pub(crate) async fn tenants(reader: &Reader) -> anyhow::Result<Vec<Tenant>> {
+    let tenants = reader.tenants().await.context(
+        "the journal can't be read (`daybook doctor` says more; a new database wants \
+         `daybook migrate` first)",
+    )?;
+    anyhow::ensure!(!tenants.is_empty(), "there is no tenant yet: run `daybook migrate`");
+    Ok(tenants)
+}
+
+/// The tenant that the command line works on.
+pub(crate) async fn tenant(reader: &Reader, settings: &Settings) -> anyhow::Result<Tenant> {
+    let tenants = tenants(reader).await?;
+    let names: Vec<String> = tenants.iter().map(|tenant| tenant.name.clone()).collect();
+    tenants.into_iter().find(|tenant| tenant.name == settings.tenant).with_context(|| {
+        format!("there is no tenant {}; there are: {}", settings.tenant, names.join(", "))
+    })
+}
+
+/// A shop for every tenant, and its writers' tasks.
+pub(crate) fn shop(
+    settings: &Settings,
+    secrets: &Secrets,
+    tenants: &[Tenant],
+) -> anyhow::Result<(Shop, Vec<WriterTask<ShopModel>>)> {
+    let limits = WriterConfig {
+        queue_commands: settings.queue_commands,
+        cached_streams: settings.cached_streams,
+        ..WriterConfig::default()
+    };
+    let keys = secrets.mac_keys()?;
+    let mut writers = HashMap::new();
+    let mut tasks = Vec::new();
+    for tenant in tenants {
+        let model = Arc::new(ShopModel::new(ShopSettings {
+            tenant: tenant.name.clone(),
+            reservation_ms: settings.reservation_s.saturating_mul(1000),
+            payment_deadline_ms: settings.payment_deadline_s.saturating_mul(1000),
+            ..ShopSettings::default()
+        }));
+        let (writer, task) =
+            Writer::new(settings.database()?, tenant.clone(), model, keys.clone(), limits.clone());
+        writers.insert(tenant.id, writer);
+        tasks.push(task);
+    }
+    let seal = Arc::new(token_seal(secrets)?);
+    Ok((Shop::new(writers, seal, secrets.fingerprint()?.to_vec()), tasks))
+}
+
+/// What seals and opens gateway tokens in job rows.
+pub(crate) fn token_seal(secrets: &Secrets) -> anyhow::Result<TokenSeal> {
+    Ok(TokenSeal::new(Sealer::new(secrets.installation()?)))
+}

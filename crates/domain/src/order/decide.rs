@@ -1,0 +1,143 @@
+//! Which rule answers a command in which phase.
+
+use super::{Command, Event, Order, Refusal, fulfil, pay};
+
+pub(super) fn decide(order: &Order, command: &Command) -> Result<Vec<Event>, Refusal> {
+    use Command as C;
+    use Order as O;
+    match (order, command) {
+        (O::Unplaced, C::Place(new)) => fulfil::place(new),
+        (
+            O::Placed(_)
+            | O::PartShipped(_)
+            | O::Shipped(_)
+            | O::Delivered(_)
+            | O::Cancelled(_)
+            | O::Expired(_),
+            C::Place(_),
+        ) => Err(Refusal::Exists),
+        (
+            O::Unplaced,
+            C::OpenPayment { .. }
+            | C::RecordPayment { .. }
+            | C::RecordCapture { .. }
+            | C::RecordClose { .. }
+            | C::Ship { .. }
+            | C::Deliver
+            | C::Return { .. }
+            | C::Refund(_)
+            | C::Cancel { .. }
+            | C::Expire { .. }
+            | C::RecordRefundDone { .. }
+            | C::RecordRefundFailure { .. },
+        ) => Err(Refusal::Unknown),
+
+        // Money comes in as long as the order lives.
+        (
+            O::Placed(details)
+            | O::PartShipped(details)
+            | O::Shipped(details)
+            | O::Delivered(details),
+            C::OpenPayment { payment, money },
+        ) => pay::open(details, *payment, *money),
+        (O::Placed(details), C::RecordPayment { payment, money, expires_at }) => {
+            pay::record(details, *payment, *money, Some(*expires_at))
+        }
+        (
+            O::PartShipped(details) | O::Shipped(details) | O::Delivered(details),
+            C::RecordPayment { payment, money, .. },
+        ) => pay::record(details, *payment, *money, None),
+
+        // What the gateway says is taken down in every phase.
+        (O::Placed(details), C::RecordCapture { payment, expires_at, seed }) => {
+            pay::capture(details, *payment, *seed, Some(*expires_at))
+        }
+        (
+            O::PartShipped(details)
+            | O::Shipped(details)
+            | O::Delivered(details)
+            | O::Cancelled(details)
+            | O::Expired(details),
+            C::RecordCapture { payment, seed, .. },
+        ) => pay::capture(details, *payment, *seed, None),
+        (O::Placed(details), C::RecordClose { payment, reason, expires_at }) => {
+            pay::close(details, *payment, reason, Some(*expires_at))
+        }
+        (
+            O::PartShipped(details)
+            | O::Shipped(details)
+            | O::Delivered(details)
+            | O::Cancelled(details)
+            | O::Expired(details),
+            C::RecordClose { payment, reason, .. },
+        ) => pay::close(details, *payment, reason, None),
+        (
+            O::Placed(details)
+            | O::PartShipped(details)
+            | O::Shipped(details)
+            | O::Delivered(details)
+            | O::Cancelled(details)
+            | O::Expired(details),
+            C::RecordRefundDone { payment, refund, money, after_failure },
+        ) => pay::refund_done(details, *payment, *refund, *money, *after_failure),
+        (
+            O::Placed(details)
+            | O::PartShipped(details)
+            | O::Shipped(details)
+            | O::Delivered(details)
+            | O::Cancelled(details)
+            | O::Expired(details),
+            C::RecordRefundFailure { payment, refund, money, reason },
+        ) => pay::refund_failed(details, *payment, *refund, *money, reason),
+
+        // Also after the end: a refund that failed is made anew by this.
+        (
+            O::Placed(details)
+            | O::PartShipped(details)
+            | O::Shipped(details)
+            | O::Delivered(details)
+            | O::Cancelled(details)
+            | O::Expired(details),
+            C::Refund(goodwill),
+        ) => pay::refund(details, goodwill),
+
+        (O::Placed(details) | O::PartShipped(details), C::Ship { lines, on_account }) => {
+            fulfil::ship(details, lines.as_deref(), *on_account)
+        }
+        (O::Shipped(_) | O::Delivered(_), C::Ship { .. }) => Err(Refusal::NothingToShip),
+
+        (O::Shipped(details), C::Deliver) => {
+            Ok(vec![Event::Delivered { order: details.order, customer: details.customer }])
+        }
+
+        (
+            O::Placed(details)
+            | O::PartShipped(details)
+            | O::Shipped(details)
+            | O::Delivered(details),
+            C::Return { lines, by, seed },
+        ) => fulfil::take_back(details, lines, *by, *seed),
+
+        (O::Placed(details), C::Cancel { reason, seed }) => fulfil::cancel(details, reason, *seed),
+
+        (O::Placed(details), C::Expire { deadline, seed }) => {
+            fulfil::expire(details, *deadline, *seed)
+        }
+
+        (O::Placed(_) | O::PartShipped(_) | O::Delivered(_), C::Deliver)
+        | (
+            O::PartShipped(_) | O::Shipped(_) | O::Delivered(_),
+            C::Cancel { .. } | C::Expire { .. },
+        )
+        | (
+            O::Cancelled(_) | O::Expired(_),
+            C::OpenPayment { .. }
+            | C::RecordPayment { .. }
+            | C::Ship { .. }
+            | C::Deliver
+            | C::Return { .. }
+            | C::Cancel { .. }
+            | C::Expire { .. },
+        ) => Err(Refusal::WrongState { state: order.phase() }),
+    }
+}

@@ -1,0 +1,544 @@
+//! One partition's relay: lock, look at what the topic holds, read, publish, note.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use daybook_journal::Tenant;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use rdkafka::{
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseRecord, Producer as _, ThreadedProducer},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_postgres::Row;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    Shared,
+    progress::{Acknowledgements, Progress},
+    session::Session,
+};
+use crate::{
+    client::EndsElsewhere,
+    error::FeedError,
+    note::{self, Note},
+    record::{self, FeedEvent},
+    scan,
+    trouble::{Backoff, Trouble},
+};
+
+/// How often a standby tries to take over.
+const STANDBY_EVERY: Duration = Duration::from_secs(1);
+/// How often tenants are looked at without a wake-up.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How often progress is noted while there is some: this much is read again after a crash.
+const NOTE_EVERY: Duration = Duration::from_millis(500);
+/// How often figures are renewed without progress.
+const FIGURES_EVERY: Duration = Duration::from_secs(2);
+/// Longest wait at the end for what is under way.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Events of a page: the first and the largest one, and the bytes that the size is steered to.
+const PAGE_FIRST: i64 = 500;
+const PAGE_LARGEST: i64 = 4000;
+const PAGE_BYTES: i64 = 4 * 1024 * 1024;
+/// Pages read ahead.
+const PAGES_AHEAD: usize = 2;
+/// Records handed over before others get their turn.
+const SLICE: usize = 64;
+/// Pause while the producer's queue is full.
+const FULL_PAUSE: Duration = Duration::from_millis(2);
+
+type Producer = EndsElsewhere<ThreadedProducer<Acknowledgements>>;
+
+/// Events of one tenant with consecutive positions.
+struct Page {
+    tenant: Tenant,
+    rows: Vec<Row>,
+}
+
+/// The relay of one partition.
+pub(super) struct Group {
+    shared: Arc<Shared>,
+    partition: i32,
+    tenants: watch::Receiver<Vec<Tenant>>,
+    lock: String,
+    trouble: Trouble,
+}
+
+impl Group {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        partition: i32,
+        tenants: watch::Receiver<Vec<Tenant>>,
+    ) -> Self {
+        let topic = &shared.config.topic;
+        let lock = format!("daybook relay {topic}/{partition}");
+        let trouble = Trouble::new(format!("relay of {topic}/{partition}"));
+        Self { shared, partition, tenants, lock, trouble }
+    }
+
+    /// Until `stop`, or an error that waiting can't help.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), FeedError> {
+        let mut backoff = Backoff::new();
+        while !stop.is_cancelled() {
+            let attempt = self.take_part(&stop, &mut backoff).await;
+            metrics::gauge!("daybook_relay_active", "partition" => self.partition.to_string())
+                .set(0.0);
+            match attempt {
+                Ok(()) => return Ok(()),
+                // What was interrupted by the shutdown is no news.
+                Err(_) if stop.is_cancelled() => return Ok(()),
+                Err(error) if error.is_transient() => {
+                    self.trouble.report(&error);
+                    pause(backoff.next(), &stop).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the lock, then publishes for as long as the connection that holds it lives.
+    async fn take_part(
+        &mut self,
+        stop: &CancellationToken,
+        backoff: &mut Backoff,
+    ) -> Result<(), FeedError> {
+        let session = self.shared.sessions.get().await?;
+        while !session.try_lock(&self.lock).await? {
+            self.trouble.over();
+            pause(STANDBY_EVERY, stop).await;
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+        }
+        metrics::gauge!("daybook_relay_active", "partition" => self.partition.to_string()).set(1.0);
+        loop {
+            let ended = self.publish(&session, stop, backoff).await;
+            let lost = session.lost.is_cancelled();
+            match ended {
+                Err(error) if error.is_transient() && !lost && !stop.is_cancelled() => {
+                    self.trouble.report(&error);
+                    pause(backoff.next(), stop).await;
+                }
+                ended if lost => return ended.and(Err(FeedError::LockLost)),
+                ended => {
+                    // An error here means that the connection is gone, and with it the lock.
+                    session.unlock(&self.lock).await.ok();
+                    return ended;
+                }
+            }
+        }
+    }
+
+    /// Publishes with one producer, until it or the connection fails, or `stop`.
+    async fn publish(
+        &mut self,
+        session: &Session,
+        stop: &CancellationToken,
+        backoff: &mut Backoff,
+    ) -> Result<(), FeedError> {
+        let incarnation = session.incarnation().await?;
+        let positions = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = session.lost.cancelled() => return Err(FeedError::LockLost),
+            positions = self.whereabouts(session, incarnation, stop) => positions?,
+        };
+        let config = &self.shared.config;
+        let what = format!("relay of {}/{}: Kafka", config.topic, self.partition);
+        let progress = Arc::new(Progress::new(&what, positions.clone()));
+        let producer: Producer = EndsElsewhere::new(
+            config
+                .producer()
+                .create_with_context(Acknowledgements(Arc::clone(&progress)))
+                .map_err(FeedError::Kafka)?,
+        );
+        tracing::info!(topic = config.topic, partition = self.partition, "relay is active");
+        self.trouble.over();
+        backoff.reset();
+
+        let (pages, page_receiver) = mpsc::channel(PAGES_AHEAD);
+        let noting = Noting {
+            shared: &self.shared,
+            partition: self.partition,
+            incarnation,
+            progress: &progress,
+        };
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            () = session.lost.cancelled() => return Err(FeedError::LockLost),
+            error = progress.failure() => return Err(error),
+            ended = async {
+                tokio::try_join!(
+                    read(&self.shared, session, self.tenants.clone(), positions, pages),
+                    self.hand_over(&producer, &progress, incarnation, page_receiver),
+                    noting.run(self.tenants.clone()),
+                )
+            } => ended.map(|_never| ()),
+        };
+        // What is handed over is true whatever has ended us; only the lock's loss cuts it short.
+        let settled = async {
+            while producer.in_flight_count() > 0 {
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(SETTLE_TIMEOUT, settled) => {}
+            _ = progress.failure() => {}
+        }
+        noting.note().await.ok();
+        ended
+    }
+
+    /// The last position of each tenant in the topic, checked against the journal.
+    async fn whereabouts(
+        &self,
+        session: &Session,
+        incarnation: Uuid,
+        stop: &CancellationToken,
+    ) -> Result<HashMap<i32, i64>, FeedError> {
+        let config = self.shared.config.clone();
+        let partition = self.partition;
+        // A note about another history says nothing about which events its positions name.
+        let note = note::load(&self.shared.pool, &config.topic, partition).await?;
+        let note = note.filter(|note| note.incarnation == incarnation);
+        let names: HashMap<i32, String> = (self.shared.reader.tenants().await?.into_iter())
+            .map(|tenant| (tenant.id, tenant.name))
+            .collect();
+        let noted = note.as_ref().map(|note| note.positions.clone()).unwrap_or_default();
+        let stop = stop.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            scan::scan(&config, partition, note.as_ref(), &names, &stop)
+        })
+        .await
+        .map_err(|_panicked| FeedError::Ended("the look at the topic's end"))??;
+        tracing::debug!(partition, records = found.records, whole = found.whole, "topic read");
+
+        let mut positions = if found.whole { HashMap::new() } else { noted };
+        // Only now, so that a tenant that another relay has just published is known.
+        let tenants = self.shared.reader.tenants().await?;
+        for (name, reached) in found.tenants {
+            let tenant = tenants.iter().find(|tenant| tenant.name == name);
+            let tenant = tenant.ok_or_else(|| {
+                self.contradiction(format!("it holds events of an unknown tenant {name:?}"))
+            })?;
+            if tenant.partition != partition {
+                return Err(self.contradiction(format!(
+                    "it holds events of tenant {name}, who belongs to partition {}",
+                    tenant.partition
+                )));
+            }
+            match session.mac(tenant.id, reached.position).await? {
+                Some(mac) if mac == reached.mac => {}
+                Some(_) => {
+                    return Err(self.contradiction(format!(
+                        "another event stands at tenant {name}'s position {}",
+                        reached.position
+                    )));
+                }
+                None => {
+                    return Err(self.too_short(session, tenant, reached.position).await);
+                }
+            }
+            positions.insert(tenant.id, reached.position);
+        }
+        for tenant in &tenants {
+            if let Some(position) = positions.get(&tenant.id)
+                && session.head(tenant.id).await? < *position
+            {
+                return Err(self.too_short(session, tenant, *position).await);
+            }
+        }
+        Ok(positions)
+    }
+
+    async fn too_short(&self, session: &Session, tenant: &Tenant, published: i64) -> FeedError {
+        match session.head(tenant.id).await {
+            Ok(head) => self.contradiction(format!(
+                "tenant {} reaches position {published} there, but {head} in the journal, which \
+                 may have been restored from an older backup",
+                tenant.name
+            )),
+            Err(error) => error,
+        }
+    }
+
+    fn contradiction(&self, detail: String) -> FeedError {
+        FeedError::Contradiction {
+            topic: self.shared.config.topic.clone(),
+            partition: self.partition,
+            detail,
+        }
+    }
+
+    /// Hands pages to the producer, each record with its number.
+    async fn hand_over(
+        &self,
+        producer: &Producer,
+        progress: &Progress,
+        incarnation: Uuid,
+        mut pages: mpsc::Receiver<Page>,
+    ) -> Result<std::convert::Infallible, FeedError> {
+        while let Some(page) = pages.recv().await {
+            let Some(first) = page.rows.first() else { continue };
+            let first = progress.announce(page.tenant.id, first.try_get(0)?, page.rows.len());
+            for (nth, row) in page.rows.iter().enumerate() {
+                if nth % SLICE == SLICE - 1 {
+                    tokio::task::yield_now().await;
+                }
+                let event = event_of(row, &page.tenant.name, incarnation)?;
+                let headers =
+                    record::encode(&event).map_err(|reason| unpublishable(&event, reason))?;
+                let mut record = BaseRecord::with_opaque_to(&self.shared.config.topic, first + nth)
+                    .partition(self.partition)
+                    .key(event.tenant)
+                    .payload(event.data)
+                    .timestamp(event.recorded_at.timestamp_millis())
+                    .headers(headers);
+                while let Err((error, refused)) = producer.send(record) {
+                    match error {
+                        KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => {
+                            tokio::time::sleep(FULL_PAUSE).await;
+                            record = refused;
+                        }
+                        KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                            return Err(unpublishable(
+                                &event,
+                                "it is larger than max_record_bytes".to_owned(),
+                            ));
+                        }
+                        error => return Err(self.ended(producer, &error)),
+                    }
+                }
+            }
+        }
+        Err(FeedError::Ended("the relay's reading of the journal"))
+    }
+
+    /// Why the producer takes no more: its first fatal error says it best.
+    fn ended(&self, producer: &Producer, error: &KafkaError) -> FeedError {
+        match producer.client().fatal_error() {
+            Some((code, reason)) => FeedError::KafkaFatal(format!("{code}: {reason}")),
+            None => FeedError::KafkaFatal(format!("partition {}: {error}", self.partition)),
+        }
+    }
+}
+
+async fn pause(time: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(time) => {}
+    }
+}
+
+fn event_of<'a>(
+    row: &'a Row,
+    tenant: &'a str,
+    incarnation: Uuid,
+) -> Result<FeedEvent<'a>, tokio_postgres::Error> {
+    Ok(FeedEvent {
+        tenant,
+        incarnation,
+        position: row.try_get(0)?,
+        stream: row.try_get(1)?,
+        version: row.try_get(2)?,
+        kind: row.try_get(3)?,
+        schema_version: row.try_get(4)?,
+        data: row.try_get(5)?,
+        meta: row.try_get(6)?,
+        occurred_at: row.try_get(7)?,
+        recorded_at: row.try_get(8)?,
+        mac: row.try_get(9)?,
+    })
+}
+
+fn unpublishable(event: &FeedEvent<'_>, reason: String) -> FeedError {
+    FeedError::Unpublishable { tenant: event.tenant.to_owned(), position: event.position, reason }
+}
+
+/// How far a tenant has been read.
+struct Tail {
+    tenant: Tenant,
+    read: i64,
+    limit: i64,
+    heads: watch::Receiver<i64>,
+}
+
+impl Tail {
+    /// Reads the next page; `true` if there may be more.
+    async fn advance(
+        &mut self,
+        session: &Session,
+        pages: &mpsc::Sender<Page>,
+    ) -> Result<bool, FeedError> {
+        let head = *self.heads.borrow_and_update();
+        let limit = self.limit;
+        let rows = session.page(self.tenant.id, self.read, limit).await?;
+        let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        if count == 0 {
+            return Ok(false);
+        }
+        let mut bytes = 0;
+        for row in &rows {
+            let found: i64 = row.try_get(0)?;
+            if found != self.read + 1 {
+                return Err(FeedError::JournalGap {
+                    tenant: self.tenant.name.clone(),
+                    after: self.read,
+                    found,
+                });
+            }
+            self.read = found;
+            bytes += i64::try_from(row.raw_size_bytes()).unwrap_or(i64::MAX);
+        }
+        self.limit = (PAGE_BYTES / (bytes / count).max(1)).clamp(1, PAGE_LARGEST);
+        let page = Page { tenant: self.tenant.clone(), rows };
+        pages.send(page).await.map_err(|_closed| FeedError::Ended("the relay's producer"))?;
+        Ok(count == limit || head > self.read)
+    }
+}
+
+/// Resolves when a tenant's head has moved; `None`: it won't any more.
+fn moved(
+    tenant: i32,
+    mut heads: watch::Receiver<i64>,
+) -> BoxFuture<'static, Option<(i32, watch::Receiver<i64>)>> {
+    async move { heads.changed().await.ok().map(|()| (tenant, heads)) }.boxed()
+}
+
+/// Reads the tenants' new events, page by page, in turn, and goes on with the next page while the
+/// last one is handed over.
+async fn read(
+    shared: &Shared,
+    session: &Session,
+    mut tenants: watch::Receiver<Vec<Tenant>>,
+    positions: HashMap<i32, i64>,
+    pages: mpsc::Sender<Page>,
+) -> Result<std::convert::Infallible, FeedError> {
+    let mut tails: HashMap<i32, Tail> = HashMap::new();
+    let mut wakings = FuturesUnordered::new();
+    let mut poll = tokio::time::interval(POLL_EVERY);
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut line: VecDeque<i32> = VecDeque::new();
+    let mut in_line: HashSet<i32> = HashSet::new();
+    tenants.mark_changed();
+    loop {
+        while let Some(id) = line.pop_front() {
+            in_line.remove(&id);
+            let Some(tail) = tails.get_mut(&id) else { continue };
+            if tail.advance(session, &pages).await? && in_line.insert(id) {
+                line.push_back(id);
+            }
+            // Those who woke meanwhile get their turn before this one has it again.
+            while let Some(Some(Some((woken, heads)))) = wakings.next().now_or_never() {
+                wakings.push(moved(woken, heads));
+                if in_line.insert(woken) {
+                    line.push_front(woken);
+                }
+            }
+        }
+        tokio::select! {
+            Some(woken) = wakings.next(), if !wakings.is_empty() => {
+                if let Some((woken, heads)) = woken {
+                    wakings.push(moved(woken, heads));
+                    in_line.insert(woken);
+                    line.push_back(woken);
+                }
+            }
+            _ = poll.tick() => {
+                line.extend(tails.keys().filter(|id| in_line.insert(**id)));
+            }
+            changed = tenants.changed() => {
+                changed.map_err(|_closed| FeedError::Ended("the relay's list of tenants"))?;
+                for tenant in tenants.borrow_and_update().iter() {
+                    tails.entry(tenant.id).or_insert_with(|| {
+                        let heads = shared.heads.watch(tenant.id);
+                        wakings.push(moved(tenant.id, heads.clone()));
+                        in_line.insert(tenant.id);
+                        line.push_back(tenant.id);
+                        Tail {
+                            tenant: tenant.clone(),
+                            read: positions.get(&tenant.id).copied().unwrap_or(0),
+                            limit: PAGE_FIRST,
+                            heads,
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Notes progress and shows it in figures.
+struct Noting<'a> {
+    shared: &'a Shared,
+    partition: i32,
+    incarnation: Uuid,
+    progress: &'a Progress,
+}
+
+impl Noting<'_> {
+    async fn run(
+        &self,
+        tenants: watch::Receiver<Vec<Tenant>>,
+    ) -> Result<std::convert::Infallible, FeedError> {
+        let trouble = Trouble::new(format!("relay of partition {}: note", self.partition));
+        let published = metrics::counter!("daybook_relay_published_total");
+        let mut heads = HashMap::new();
+        let mut counted = 0;
+        loop {
+            let _woken =
+                tokio::time::timeout(FIGURES_EVERY, self.progress.acknowledged.notified()).await;
+            let count = self.progress.count();
+            published.increment(u64::try_from(count - counted).unwrap_or(0));
+            self.show(&tenants.borrow(), &mut heads);
+            if count > counted {
+                match self.note().await {
+                    Ok(()) => trouble.over(),
+                    // A note that is behind costs reading, at the next start, no more.
+                    Err(error) => trouble.report(&error),
+                }
+                counted = count;
+                tokio::time::sleep(NOTE_EVERY).await;
+            }
+        }
+    }
+
+    /// Renews the figures of every tenant.
+    fn show(&self, tenants: &[Tenant], heads: &mut HashMap<i32, watch::Receiver<i64>>) {
+        let positions = self.progress.state().positions.clone();
+        for tenant in tenants {
+            let position = positions.get(&tenant.id).copied().unwrap_or(0);
+            let head = *heads
+                .entry(tenant.id)
+                .or_insert_with(|| self.shared.heads.watch(tenant.id))
+                .borrow();
+            #[expect(clippy::cast_precision_loss, reason = "a figure for a chart")]
+            for (gauge, value) in [
+                ("daybook_relay_position", position as f64),
+                ("daybook_relay_lag", (head - position).max(0) as f64),
+            ] {
+                metrics::gauge!(gauge, "tenant" => tenant.name.clone()).set(value);
+            }
+        }
+    }
+
+    /// Writes down what is acknowledged, if anything is.
+    async fn note(&self) -> Result<(), FeedError> {
+        let note = {
+            let state = self.progress.state();
+            let Some((next_offset, last)) = state.reached else { return Ok(()) };
+            Note {
+                incarnation: self.incarnation,
+                next_offset,
+                last,
+                positions: state.positions.clone(),
+            }
+        };
+        note::save(&self.shared.pool, &self.shared.config.topic, self.partition, &note).await
+    }
+}

@@ -1,0 +1,200 @@
+//! The topic: made with the right settings, or checked if it is there already.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    error::{KafkaError, RDKafkaErrorCode},
+    types::RDKafkaRespErr,
+};
+
+use crate::{
+    client::{EndsElsewhere, Link},
+    config::FeedConfig,
+    error::FeedError,
+};
+
+/// Longest wait for one answer from Kafka.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait until every broker knows of a topic that was just made.
+const SPREAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Makes the topic, or checks the one that is there: partitions, retention, kind of timestamps.
+///
+/// Fails with [`FeedError::Unfit`], which says what to do, if the topic can't serve.
+pub async fn ensure_topic(config: &FeedConfig) -> Result<(), FeedError> {
+    let (admin, options) = administration(config)?;
+    if partitions(&admin, config).await?.is_none() {
+        create(&admin, config, &options).await?;
+    }
+    let deadline = Instant::now() + SPREAD_TIMEOUT;
+    let found = loop {
+        match partitions(&admin, config).await? {
+            Some(found) if found > 0 => break found,
+            _ if Instant::now() > deadline => {
+                return Err(FeedError::KafkaStalled(format!(
+                    "topic {} was made, but has no partitions yet",
+                    config.topic
+                )));
+            }
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    check(&admin, config, &options, found).await
+}
+
+/// Checks the topic as [`ensure_topic`] does, without making it: a missing one is unfit.
+pub async fn check_topic(config: &FeedConfig) -> Result<(), FeedError> {
+    let (admin, options) = administration(config)?;
+    match partitions(&admin, config).await? {
+        Some(found) => check(&admin, config, &options, found).await,
+        None => Err(unfit(
+            config,
+            "there is no such topic".to_owned(),
+            "`daybook migrate` and every relay make it".to_owned(),
+        )),
+    }
+}
+
+type Administration = EndsElsewhere<Arc<AdminClient<Link>>>;
+
+fn administration(config: &FeedConfig) -> Result<(Administration, AdminOptions), FeedError> {
+    let admin: AdminClient<Link> =
+        config.finish(config.client()).create_with_context(Link::new("Kafka administration"))?;
+    let options = AdminOptions::new()
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        .operation_timeout(Some(REQUEST_TIMEOUT));
+    Ok((EndsElsewhere::new(Arc::new(admin)), options))
+}
+
+async fn check(
+    admin: &AdminClient<Link>,
+    config: &FeedConfig,
+    options: &AdminOptions,
+    found: i32,
+) -> Result<(), FeedError> {
+    if found < config.partitions {
+        return Err(unfit(
+            config,
+            format!("it has {found} partitions, {} are configured", config.partitions),
+            format!(
+                "add partitions (kafka-topics --alter --topic {} --partitions {}) or configure \
+                 fewer; tenants stay where they are either way",
+                config.topic, config.partitions
+            ),
+        ));
+    }
+    check_settings(admin, config, options).await
+}
+
+async fn create(
+    admin: &AdminClient<Link>,
+    config: &FeedConfig,
+    options: &AdminOptions,
+) -> Result<(), FeedError> {
+    let min_insync = config.min_insync.to_string();
+    let retention = config.retention_ms.to_string();
+    let largest = config.max_record_bytes.to_string();
+    let topic = NewTopic::new(
+        &config.topic,
+        config.partitions,
+        TopicReplication::Fixed(config.replication),
+    )
+    .set("cleanup.policy", "delete")
+    .set("retention.ms", &retention)
+    .set("retention.bytes", "-1")
+    .set("message.timestamp.type", "CreateTime")
+    .set("min.insync.replicas", &min_insync)
+    .set("max.message.bytes", &largest)
+    .set("unclean.leader.election.enable", "false");
+    match admin.create_topics([&topic], options).await?.pop() {
+        Some(Ok(_)) => {
+            tracing::info!(topic = config.topic, partitions = config.partitions, "topic made");
+            Ok(())
+        }
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+        Some(Err((
+            _,
+            code @ (RDKafkaErrorCode::InvalidReplicationFactor
+            | RDKafkaErrorCode::InvalidPartitions
+            | RDKafkaErrorCode::InvalidConfig
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed),
+        ))) => Err(unfit(
+            config,
+            format!(
+                "it can't be made with {} partitions, replication {} and min.insync.replicas {}: \
+                 {code}",
+                config.partitions, config.replication, config.min_insync
+            ),
+            "correct the feed's settings, or make the topic by hand".to_owned(),
+        )),
+        Some(Err((_, code))) => Err(KafkaError::AdminOp(code).into()),
+        None => Err(FeedError::KafkaStalled("no answer about the new topic".to_owned())),
+    }
+}
+
+/// How many partitions the topic has, as this broker knows; `None`: there is no such topic.
+async fn partitions(admin: &Administration, config: &FeedConfig) -> Result<Option<i32>, FeedError> {
+    let admin = Arc::clone(admin);
+    let topic = config.topic.clone();
+    let metadata = tokio::task::spawn_blocking(move || {
+        let answer = admin.inner().fetch_metadata(Some(&topic), REQUEST_TIMEOUT);
+        // Not the last owner: the caller's is dropped after this, elsewhere.
+        drop(admin);
+        answer
+    })
+    .await
+    .map_err(|_panicked| FeedError::Ended("the look at Kafka's topics"))??;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == config.topic) else {
+        return Ok(None);
+    };
+    match found.error() {
+        None => Ok(Some(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX))),
+        Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => Ok(None),
+        Some(error) => Err(KafkaError::MetadataFetch(error.into()).into()),
+    }
+}
+
+async fn check_settings(
+    admin: &AdminClient<Link>,
+    config: &FeedConfig,
+    options: &AdminOptions,
+) -> Result<(), FeedError> {
+    let described =
+        admin.describe_configs([&ResourceSpecifier::Topic(&config.topic)], options).await?.pop();
+    let settings = match described {
+        Some(Ok(settings)) => settings,
+        Some(Err(code)) => return Err(KafkaError::AdminOp(code).into()),
+        None => return Err(FeedError::KafkaStalled("no answer about the topic".to_owned())),
+    };
+    let retention = config.retention_ms.to_string();
+    for (name, wanted, why) in [
+        ("cleanup.policy", "delete", "compaction would remove all but each tenant's last event"),
+        ("retention.ms", retention.as_str(), "events would be removed at another time than agreed"),
+        ("message.timestamp.type", "CreateTime", "a record's time is when its event was recorded"),
+    ] {
+        let found = settings.get(name).and_then(|entry| entry.value.as_deref());
+        if let Some(found) = found.filter(|found| *found != wanted) {
+            return Err(unfit(
+                config,
+                format!("{name} is {found}, must be {wanted} ({why})"),
+                format!(
+                    "change it (kafka-configs --alter --entity-type topics --entity-name {} \
+                     --add-config {name}={wanted}) or choose another topic",
+                    config.topic
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn unfit(config: &FeedConfig, detail: String, remedy: String) -> FeedError {
+    FeedError::Unfit { topic: config.topic.clone(), detail, remedy }
+}

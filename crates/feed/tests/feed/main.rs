@@ -1,0 +1,10 @@
+//! Relay and subscription against a real PostgreSQL and a real Kafka: `./scripts/test` starts them.
+
+#[cfg(test)]
+mod kit;
+#[cfg(test)]
+mod relay;
+#[cfg(test)]
+mod subscription;
+#[cfg(test)]
+mod scratch_bench;

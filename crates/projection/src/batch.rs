@@ -1,0 +1,185 @@
+//! One batch of events on its way into a projection: arrays out, a moved checkpoint back.
+
+use std::error::Error;
+
+use bytes::BytesMut;
+use chrono::{DateTime, Utc};
+use daybook_journal::StoredEvent;
+use tokio_postgres::{
+    Client, Statement,
+    types::{IsNull, ToSql, Type, to_sql_checked},
+};
+use uuid::Uuid;
+
+use crate::{catalogue::Definition, generate::Reads};
+
+/// JSON text, sent as `jsonb` without being parsed here.
+#[derive(Debug)]
+struct JsonText<'a>(&'a str);
+
+impl ToSql for JsonText<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(&[1]); // the version of jsonb's binary form
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::JSONB
+    }
+
+    to_sql_checked!();
+}
+
+/// Events as arrays, a column each: what `unnest` takes.
+#[derive(Debug, Default)]
+struct Arrays<'a> {
+    positions: Vec<i64>,
+    streams: Vec<&'a str>,
+    versions: Vec<i32>,
+    kinds: Vec<&'a str>,
+    schema_versions: Vec<i16>,
+    data: Vec<JsonText<'a>>,
+    meta: Vec<Option<JsonText<'a>>>,
+    occurred_at: Vec<DateTime<Utc>>,
+    recorded_at: Vec<DateTime<Utc>>,
+}
+
+impl<'a> Arrays<'a> {
+    fn of(events: &[&'a StoredEvent], reads: Reads) -> Self {
+        let mut arrays = Self::default();
+        for event in events {
+            arrays.positions.push(event.position);
+            arrays.streams.push(&event.stream);
+            arrays.versions.push(event.version);
+            arrays.kinds.push(&event.kind);
+            arrays.schema_versions.push(event.schema_version);
+            arrays.data.push(JsonText(if reads.data { &event.data } else { "null" }));
+            arrays.meta.push(reads.meta.then_some(JsonText(&event.meta)));
+            arrays.occurred_at.push(event.occurred_at);
+            arrays.recorded_at.push(event.recorded_at);
+        }
+        arrays
+    }
+
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
+        [
+            &self.positions,
+            &self.streams,
+            &self.versions,
+            &self.kinds,
+            &self.schema_versions,
+            &self.data,
+            &self.meta,
+            &self.occurred_at,
+            &self.recorded_at,
+        ]
+    }
+}
+
+/// A connection prepared to move one projection.
+pub(crate) struct Fold {
+    client: Client,
+    advance: Statement,
+    definition: String,
+    reads: Reads,
+}
+
+/// Where a checkpoint stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// Everything up to here is in the rows.
+    pub(crate) position: i64,
+    /// The history that the position counts in; `None` before the first batch.
+    pub(crate) incarnation: Option<Uuid>,
+}
+
+/// A step of a checkpoint, from exactly `expected` to `next`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    pub(crate) tenant: i32,
+    pub(crate) incarnation: Uuid,
+    pub(crate) expected: i64,
+    pub(crate) next: i64,
+}
+
+impl Fold {
+    /// Prepares a connection. Commits need not wait for the disk: rows and checkpoint are lost
+    /// together if at all, and are made again from the events.
+    pub(crate) async fn prepare(
+        client: Client,
+        definition: &Definition,
+    ) -> Result<Self, tokio_postgres::Error> {
+        client
+            .batch_execute("set synchronous_commit = off; set timezone = 'UTC'; set jit = off")
+            .await?;
+        let advance = client
+            .prepare(&format!(
+                "select read.{}__advance($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
+                 $14)",
+                definition.name
+            ))
+            .await?;
+        Ok(Self {
+            client,
+            advance,
+            definition: definition.hash.clone(),
+            reads: Reads::any(definition),
+        })
+    }
+
+    /// The connection, for statements beside the fold.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Folds the events of one step (ascending, only types that the projection reads) onto the
+    /// rows and moves the checkpoint, in one transaction. False: the checkpoint stands elsewhere,
+    /// and nothing was changed.
+    pub(crate) async fn advance(
+        &self,
+        step: Step,
+        events: &[&StoredEvent],
+    ) -> Result<bool, tokio_postgres::Error> {
+        let arrays = Arrays::of(events, self.reads);
+        let head: [&(dyn ToSql + Sync); 5] =
+            [&self.definition, &step.tenant, &step.incarnation, &step.expected, &step.next];
+        let parameters: Vec<_> = head.into_iter().chain(arrays.parameters()).collect();
+        Ok(self.client.query_one(&self.advance, &parameters).await?.get(0))
+    }
+
+    /// Where the checkpoint of a tenant stands; position 0 where there is none yet.
+    pub(crate) async fn checkpoint(
+        &self,
+        projection: &str,
+        tenant: i32,
+    ) -> Result<Checkpoint, tokio_postgres::Error> {
+        let row = self
+            .client
+            .query_opt(
+                "select position, incarnation from projection.checkpoints
+                 where projection = $1 and tenant = $2",
+                &[&projection, &tenant],
+            )
+            .await?;
+        Ok(row.map_or(Checkpoint { position: 0, incarnation: None }, |row| Checkpoint {
+            position: row.get(0),
+            incarnation: row.get(1),
+        }))
+    }
+}
+
+/// Folds events onto the staging table of a rebuild.
+pub(crate) async fn stage(
+    client: &Client,
+    definition: &Definition,
+    tenant: i32,
+    events: &[&StoredEvent],
+) -> Result<(), tokio_postgres::Error> {
+    let statement =
+        format!("select read.{}__stage($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", definition.name);
+    let arrays = Arrays::of(events, Reads::any(definition));
+    let head: [&(dyn ToSql + Sync); 1] = [&tenant];
+    let parameters: Vec<_> = head.into_iter().chain(arrays.parameters()).collect();
+    client.query_one(&statement, &parameters).await.map(|_| ())
+}

@@ -1,0 +1,424 @@
+//! Answers declared queries: typed parameters in, JSON and its position out.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use deadpool_postgres::Pool;
+use tokio::sync::OnceCell;
+use tokio_postgres::{error::SqlState, types::ToSql};
+use uuid::Uuid;
+
+use crate::{
+    catalogue::{AnswerShape, BOUND, Catalogue, DeclaredQuery, PAGING},
+    lexer,
+    notify::ReadPositions,
+    parameter::{ParameterKind, Value},
+};
+
+/// Rows of a page where the request doesn't say.
+const LIMIT_DEFAULT: i64 = 50;
+/// Most rows of a page.
+const LIMIT_MAX: i64 = 500;
+/// Longest that a query may run, milliseconds.
+const QUERY_TIMEOUT_MS: u32 = 10_000;
+
+/// Nothing is written, and JSON has its times in UTC.
+fn begin() -> String {
+    format!(
+        "begin transaction isolation level repeatable read read only; \
+         set local statement_timeout = {QUERY_TIMEOUT_MS}; set local timezone = 'UTC'"
+    )
+}
+
+/// Whose rows may be seen: bound by the server, never by a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PrincipalScope {
+    /// The customer, for customers.
+    pub customer_id: Option<Uuid>,
+    /// The partner, for partners.
+    pub partner_id: Option<Uuid>,
+}
+
+/// What a query found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// A JSON object, or an array of objects for a list.
+    pub json: String,
+    /// Position of the tenant's journal that the answer stands for.
+    pub position: i64,
+    /// For a list: cursor of the next page, if there is one.
+    pub next: Option<String>,
+}
+
+/// A query has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// There is no such row, or it is not this principal's.
+    #[error("not found")]
+    NotFound,
+    /// A parameter is missing, unknown or of the wrong type.
+    #[error("parameter {name} {detail}")]
+    BadParameter {
+        /// Its name.
+        name: String,
+        /// What is wrong, as `must be a UUID`.
+        detail: String,
+    },
+    /// The rows don't stand at the wanted position yet.
+    #[error("the read model stands at position {position}")]
+    Stale {
+        /// Where they stand.
+        position: i64,
+    },
+    /// It took longer than a query may.
+    #[error("the query took more than {QUERY_TIMEOUT_MS} ms")]
+    TooSlow,
+    /// A query that this catalogue doesn't have.
+    #[error("there is no query {0}")]
+    Unknown(String),
+    /// A column of the order has a type that no cursor can hold.
+    #[error("query {query}: a list can't be ordered by a column of type {sql_type}")]
+    BadOrder {
+        /// Name of the query.
+        query: String,
+        /// The type.
+        sql_type: String,
+    },
+    /// PostgreSQL answered with an error.
+    #[error("query: {0}")]
+    Database(tokio_postgres::Error),
+    /// No connection could be had.
+    #[error("query: no connection: {0}")]
+    Pool(#[from] deadpool_postgres::PoolError),
+}
+
+impl From<tokio_postgres::Error> for QueryError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        if error.code() == Some(&SqlState::QUERY_CANCELED) {
+            return Self::TooSlow;
+        }
+        Self::Database(error)
+    }
+}
+
+/// The declared queries of a catalogue, ready to run. Cheap to clone.
+#[derive(Clone)]
+pub struct Queries {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    positions: ReadPositions,
+    begin: String,
+    declared: Vec<DeclaredQuery>,
+    prepared: HashMap<String, Prepared>,
+}
+
+/// The statements of one query.
+struct Prepared {
+    first: String,
+    /// Of the pages after the first; known once PostgreSQL has said the types of the order.
+    following: OnceCell<(String, Vec<ParameterKind>)>,
+}
+
+impl Queries {
+    /// Queries run over `pool`, whose user needs no more than to read schemas `read` and
+    /// `projection`.
+    pub fn new(pool: Pool, catalogue: &Catalogue, positions: ReadPositions) -> Self {
+        let declared: Vec<DeclaredQuery> =
+            catalogue.projections().iter().flat_map(|p| p.queries.clone()).collect();
+        let prepared = declared
+            .iter()
+            .map(|query| {
+                let prepared =
+                    Prepared { first: statement(query, None), following: OnceCell::new() };
+                (query.name.clone(), prepared)
+            })
+            .collect();
+        Self { inner: Arc::new(Inner { pool, positions, begin: begin(), declared, prepared }) }
+    }
+
+    /// Every declared query.
+    pub fn declared(&self) -> &[DeclaredQuery] {
+        &self.inner.declared
+    }
+
+    /// Answers a query for a principal. `params` are those of path and query string, as text.
+    /// With `min_position`, waits until the rows stand there, at most `wait`.
+    pub async fn run(
+        &self,
+        query: &DeclaredQuery,
+        tenant: i32,
+        principal: PrincipalScope,
+        params: &HashMap<String, String>,
+        min_position: Option<i64>,
+        wait: Duration,
+    ) -> Result<Answer, QueryError> {
+        let prepared = self
+            .inner
+            .prepared
+            .get(&query.name)
+            .ok_or_else(|| QueryError::Unknown(query.name.clone()))?;
+        let mut values: Vec<Value> =
+            vec![Box::new(tenant), Box::new(principal.customer_id), Box::new(principal.partner_id)];
+        values.extend(read_parameters(query, params)?);
+        if query.answer == AnswerShape::List {
+            values.push(Box::new(read_limit(params)?));
+        }
+        let cursor = params.get("cursor").filter(|_| query.answer == AnswerShape::List);
+        let sql = match cursor {
+            None => &prepared.first,
+            Some(cursor) => {
+                let (sql, kinds) =
+                    prepared.following.get_or_try_init(|| self.following(query)).await?;
+                values.extend(read_cursor(cursor, kinds)?);
+                sql
+            }
+        };
+
+        if let Some(wanted) = min_position {
+            let mut position = self.inner.positions.watch(&query.projection, tenant);
+            // The answer itself says whether it is new enough, so a missed wake-up does no harm.
+            let reached = position.wait_for(|position| *position >= wanted);
+            tokio::time::timeout(wait, reached).await.ok();
+        }
+        let answer = self.answer(query, sql, &values).await?;
+        let (position, json, place) = answer;
+        if min_position.is_some_and(|wanted| position < wanted) {
+            return Err(QueryError::Stale { position });
+        }
+        let next = place.map(|place| URL_SAFE_NO_PAD.encode(place));
+        Ok(Answer { json: json.ok_or(QueryError::NotFound)?, position, next })
+    }
+
+    /// One round trip: the three statements are sent before the first answer is awaited, so an
+    /// abandoned request can't leave a transaction open either.
+    async fn answer(
+        &self,
+        query: &DeclaredQuery,
+        sql: &str,
+        values: &[Value],
+    ) -> Result<(i64, Option<String>, Option<String>), QueryError> {
+        let client = self.inner.pool.get().await?;
+        let statement = client.prepare_cached(sql).await?;
+        let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
+        let (begun, row, ended) = futures::join!(
+            client.batch_execute(&self.inner.begin),
+            client.query_one(&statement, &values),
+            client.batch_execute("commit"),
+        );
+        begun?;
+        let row = row?;
+        ended?;
+        let place = if query.answer == AnswerShape::List { row.get(2) } else { None };
+        Ok((row.get(0), row.get(1), place))
+    }
+
+    /// The statement of the pages after the first, with the types of its order.
+    async fn following(
+        &self,
+        query: &DeclaredQuery,
+    ) -> Result<(String, Vec<ParameterKind>), QueryError> {
+        let client = self.inner.pool.get().await?;
+        let columns = client.prepare(&bound_sql(query)).await?;
+        let mut kinds = Vec::new();
+        for name in &query.order.columns {
+            let column = columns.columns().iter().find(|column| column.name() == name);
+            let sql_type = column.map_or("unknown", |column| column.type_().name());
+            kinds.push(ParameterKind::of_type(sql_type).ok_or_else(|| QueryError::BadOrder {
+                query: query.name.clone(),
+                sql_type: sql_type.to_owned(),
+            })?);
+        }
+        Ok((statement(query, Some(&kinds)), kinds))
+    }
+}
+
+/// Parameters of the SQL file, without those of paging, which come after them.
+fn own_parameters(query: &DeclaredQuery) -> impl Iterator<Item = &crate::Parameter> {
+    let is_list = query.answer == AnswerShape::List;
+    query.parameters.iter().filter(move |p| !(is_list && PAGING.contains(&p.name.as_str())))
+}
+
+/// The SQL file with numbered, typed parameters.
+fn bound_sql(query: &DeclaredQuery) -> String {
+    let bound = lexer::bind_named(&query.sql, |name| {
+        if let Some(at) = BOUND.iter().position(|(bound, _)| *bound == name) {
+            return Ok(format!("${}::{}", at + 1, BOUND[at].1));
+        }
+        own_parameters(query)
+            .enumerate()
+            .find(|(_, parameter)| parameter.name == name)
+            .map(|(at, p)| format!("${}::{}", BOUND.len() + at + 1, p.kind.sql_name()))
+            .ok_or(())
+    });
+    bound.expect("the catalogue refuses names that are not declared")
+}
+
+/// What is sent for a query: the first page, or with the types of its order a following one.
+fn statement(query: &DeclaredQuery, following: Option<&[ParameterKind]>) -> String {
+    let fill = |template: &str| {
+        template.replace("{projection}", &query.projection).replace("{query}", &bound_sql(query))
+    };
+    if query.answer == AnswerShape::One {
+        return fill(include_str!("../sql/query_one.sql"));
+    }
+    let limit_at = BOUND.len() + own_parameters(query).count() + 1;
+    let columns: Vec<_> = query.order.columns.iter().map(|c| format!("q.{c}")).collect();
+    let direction = if query.order.descending { " desc" } else { "" };
+    let order: Vec<_> = columns.iter().map(|c| format!("{c}{direction}")).collect();
+    let after = following.map_or(String::new(), |kinds| {
+        let places: Vec<_> = kinds
+            .iter()
+            .enumerate()
+            .map(|(at, kind)| format!("${}::{}", limit_at + at + 1, kind.sql_name()))
+            .collect();
+        let beyond = if query.order.descending { '<' } else { '>' };
+        format!("where ({}) {beyond} ({})", columns.join(", "), places.join(", "))
+    });
+    let template = include_str!("../sql/query_list.sql")
+        .replace("{limit}", &format!("${limit_at}::bigint"))
+        .replace("{order_columns}", &columns.join(", "))
+        .replace("{order}", &order.join(", "))
+        .replace("{after}", &after);
+    fill(&template)
+}
+
+fn bad(name: &str, detail: impl Into<String>) -> QueryError {
+    QueryError::BadParameter { name: name.to_owned(), detail: detail.into() }
+}
+
+fn read_parameters(
+    query: &DeclaredQuery,
+    params: &HashMap<String, String>,
+) -> Result<Vec<Value>, QueryError> {
+    let mut unknown: Vec<_> =
+        params.keys().filter(|name| !query.parameters.iter().any(|p| p.name == **name)).collect();
+    unknown.sort();
+    if let Some(name) = unknown.first() {
+        return Err(bad(name, "is unknown here"));
+    }
+    own_parameters(query)
+        .map(|parameter| match params.get(&parameter.name) {
+            Some(text) => parameter.kind.parse(text).map_err(|detail| bad(&parameter.name, detail)),
+            None if parameter.required => Err(bad(&parameter.name, "is missing")),
+            None => Ok(parameter.kind.null()),
+        })
+        .collect()
+}
+
+fn read_limit(params: &HashMap<String, String>) -> Result<i64, QueryError> {
+    params.get("limit").map_or(Ok(LIMIT_DEFAULT), |text| {
+        text.parse()
+            .ok()
+            .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+            .ok_or_else(|| bad("limit", format!("must be a number from 1 to {LIMIT_MAX}")))
+    })
+}
+
+/// A cursor is the place of the last row seen: a JSON array of its order columns, in base64url.
+fn read_cursor(cursor: &str, kinds: &[ParameterKind]) -> Result<Vec<Value>, QueryError> {
+    let wrong = || bad("cursor", "must be `next` of an earlier answer");
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| wrong())?;
+    let place: Vec<serde_json::Value> = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
+    if place.len() != kinds.len() {
+        return Err(wrong());
+    }
+    place
+        .iter()
+        .zip(kinds)
+        .map(|(value, kind)| {
+            let text = match value {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Number(number) => number.to_string(),
+                serde_json::Value::Bool(truth) => truth.to_string(),
+                serde_json::Value::Null
+                | serde_json::Value::Array(_)
+                | serde_json::Value::Object(_) => return Err(wrong()),
+            };
+            kind.parse(&text).map_err(|_| wrong())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Order;
+
+    fn list() -> DeclaredQuery {
+        let parameter = |name: &str, kind, place| crate::Parameter {
+            name: name.into(),
+            kind,
+            required: place == crate::Place::Path,
+            place,
+            title: String::new(),
+        };
+        DeclaredQuery {
+            projection: "t".into(),
+            name: "q".into(),
+            title: String::new(),
+            path: "/v1/web/q/{id}".into(),
+            roles: vec!["customer".into()],
+            answer: AnswerShape::List,
+            parameters: vec![
+                parameter("id", ParameterKind::Uuid, crate::Place::Path),
+                parameter("day", ParameterKind::Date, crate::Place::Query),
+                parameter("limit", ParameterKind::Integer, crate::Place::Query),
+                parameter("cursor", ParameterKind::Text, crate::Place::Query),
+            ],
+            sql: "select :tenant, :customer_id, :id, :day::text".into(),
+            order: Order { columns: vec!["a".into(), "b".into()], descending: true },
+        }
+    }
+
+    #[test]
+    fn parameters_are_numbered_and_typed() {
+        assert_eq!(bound_sql(&list()), "select $1::integer, $2::uuid, $4::uuid, $5::date::text");
+        let first = statement(&list(), None);
+        assert!(first.contains("limit $6::bigint + 1") && !first.contains("$7"), "{first}");
+        let kinds = [ParameterKind::Timestamptz, ParameterKind::Uuid];
+        let following = statement(&list(), Some(&kinds));
+        assert!(
+            following.contains("where (q.a, q.b) < ($7::timestamptz, $8::uuid)"),
+            "{following}"
+        );
+        assert!(following.contains("order by q.a desc, q.b desc"), "{following}");
+    }
+
+    #[test]
+    fn wrong_requests_are_refused_by_name() {
+        let refused = |params: &[(&str, &str)]| {
+            let params = params.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+            match read_parameters(&list(), &params).map(|_| read_limit(&params)) {
+                Err(QueryError::BadParameter { name, .. })
+                | Ok(Err(QueryError::BadParameter { name, .. })) => name,
+                other => panic!("{:?}", other.map(|_| ())),
+            }
+        };
+        let id = ("id", "018f2a3b-0000-7000-8000-000000000001");
+        assert_eq!(refused(&[]), "id");
+        assert_eq!(refused(&[("id", "7")]), "id");
+        assert_eq!(refused(&[id, ("day", "soon")]), "day");
+        assert_eq!(refused(&[id, ("dya", "2011-12-09")]), "dya");
+        assert_eq!(refused(&[id, ("tenant", "2")]), "tenant");
+        assert_eq!(refused(&[id, ("customer_id", "x")]), "customer_id");
+        for limit in ["0", "501", "-1", "many"] {
+            assert_eq!(refused(&[id, ("limit", limit)]), "limit");
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_read_or_refused() {
+        let kinds = [ParameterKind::Timestamptz, ParameterKind::Bigint];
+        let cursor = |json: &str| URL_SAFE_NO_PAD.encode(json);
+        assert!(read_cursor(&cursor("[\"2011-12-09T12:50:00.5+00:00\", 7]"), &kinds).is_ok());
+        for wrong in
+            ["[]", "{}", "[1]", "[null, 7]", "[\"x\", 7]", "[\"2011-12-09T12:50:00Z\", []]"]
+        {
+            assert!(read_cursor(&cursor(wrong), &kinds).is_err(), "{wrong}");
+        }
+        assert!(read_cursor("%", &kinds).is_err());
+    }
+}

@@ -1,0 +1,380 @@
+//! Making a projection's rows anew beside the old ones, and putting them in their place at once.
+
+use std::time::{Duration, Instant};
+
+use daybook_feed::{FeedConfig, FeedError, ReadAll, read_all};
+use daybook_journal::Tenant;
+use tokio_postgres::{Client, Config, NoTls};
+use uuid::Uuid;
+
+use crate::{
+    batch,
+    catalogue::{Catalogue, Definition},
+    install::database_detail,
+    notify,
+};
+
+/// Positions of the journal that one statement folds.
+const PIECE_POSITIONS: i64 = 100_000;
+/// Events from Kafka that one statement folds, and bytes of their data.
+const STAGE_EVENTS: usize = 5_000;
+const STAGE_BYTES: usize = 8 * 1024 * 1024;
+/// So few positions may be missing when the old rows are locked for the last piece.
+const LAST_PIECE_POSITIONS: i64 = 5_000;
+
+/// Where a rebuild reads events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// From the journal.
+    Journal,
+    /// From the topic, from offset 0, and nothing from the journal's events.
+    Kafka,
+}
+
+/// What a rebuild needs.
+#[derive(Debug, Clone)]
+pub struct RebuildDeps {
+    /// Connections are made with this.
+    pub config: Config,
+    /// The projections.
+    pub catalogue: std::sync::Arc<Catalogue>,
+    /// The topic, needed for [`Source::Kafka`].
+    pub feed: Option<FeedConfig>,
+    /// Positions of the journal that one statement folds; `None`: 100,000.
+    pub piece_positions: Option<i64>,
+}
+
+/// What a rebuild did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuildReport {
+    /// Name of the projection.
+    pub projection: String,
+    /// Position that its rows now stand for, by tenant.
+    pub positions: Vec<(i32, i64)>,
+    /// Rows that came out differently from what stood there: inserted, changed or removed.
+    pub changed_rows: i64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// A rebuild failed; the old rows are untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// There is no such projection.
+    #[error("there is no projection {0}")]
+    Unknown(String),
+    /// Another rebuild of the same projection runs.
+    #[error("projection {0} is being rebuilt by somebody else")]
+    Busy(String),
+    /// The installed definition is another one than this program's.
+    #[error("projection {0} is not installed as its folder says: run `daybook migrate`")]
+    NotInstalled(String),
+    /// A rebuild from Kafka without a topic.
+    #[error("no topic was given to rebuild from")]
+    NoTopic,
+    /// PostgreSQL answered with an error, or could not fold an event.
+    #[error("rebuild: {}", database_detail(.0))]
+    Database(#[from] tokio_postgres::Error),
+    /// The topic can't be read, or doesn't hold all events.
+    #[error("rebuild: {0}")]
+    Feed(#[from] FeedError),
+}
+
+/// Makes the rows of a projection anew for every tenant. Queries and the running projector go on
+/// meanwhile; only rows that come out differently are touched, in one transaction with the
+/// checkpoint. `progress` hears (positions done, positions in sight) over all tenants.
+pub async fn rebuild(
+    deps: &RebuildDeps,
+    projection: &str,
+    source: Source,
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+) -> Result<RebuildReport, RebuildError> {
+    let started = Instant::now();
+    let definition = deps
+        .catalogue
+        .projection(projection)
+        .ok_or_else(|| RebuildError::Unknown(projection.to_owned()))?;
+    let (client, connection) = deps.config.connect(NoTls).await?;
+    let connection = tokio::spawn(connection);
+    let mut rebuild = Rebuild { deps, definition, client, progress, done: 0, total: 0 };
+    let result = rebuild.run(source).await;
+    connection.abort(); // with it goes the lock
+    let (positions, changed_rows) = result?;
+    Ok(RebuildReport {
+        projection: projection.to_owned(),
+        positions,
+        changed_rows,
+        elapsed: started.elapsed(),
+    })
+}
+
+struct Rebuild<'a> {
+    deps: &'a RebuildDeps,
+    definition: &'a Definition,
+    client: Client,
+    progress: &'a (dyn Fn(u64, u64) + Send + Sync),
+    done: i64,
+    total: i64,
+}
+
+/// How far the staging table is for a tenant.
+#[derive(Debug, Clone, Copy)]
+struct Staged {
+    position: i64,
+    incarnation: Option<Uuid>,
+}
+
+impl Rebuild<'_> {
+    async fn run(&mut self, source: Source) -> Result<(Vec<(i32, i64)>, i64), RebuildError> {
+        let name = &self.definition.name;
+        let locked: bool = self
+            .client
+            .query_one(
+                "select pg_try_advisory_lock(hashtext('daybook.projection.rebuild'), hashtext($1))",
+                &[name],
+            )
+            .await?
+            .get(0);
+        if !locked {
+            return Err(RebuildError::Busy(name.clone()));
+        }
+        let installed = self
+            .client
+            .query_opt(
+                "select definition from projection.definitions where projection = $1",
+                &[name],
+            )
+            .await?;
+        if installed.is_none_or(|row| row.get::<_, &str>(0) != self.definition.hash) {
+            return Err(RebuildError::NotInstalled(name.clone()));
+        }
+        // unlogged: a crash throws the work away, and the old rows stay as they are
+        self.client
+            .batch_execute(&format!(
+                "set timezone = 'UTC'; set jit = off; drop table if exists read.{name}__staging; \
+                 create unlogged table read.{name}__staging \
+                 (like read.{name} including defaults including indexes)"
+            ))
+            .await?;
+        let tenants: Vec<Tenant> = self
+            .client
+            .query("select tenant, name, partition from journal.tenants order by tenant", &[])
+            .await?
+            .iter()
+            .map(|row| Tenant { id: row.get(0), name: row.get(1), partition: row.get(2) })
+            .collect();
+        let result = match source {
+            Source::Journal => self.read_journal(&tenants).await,
+            Source::Kafka => self.read_kafka(&tenants).await,
+        };
+        // after an error a transaction may be open; a table left behind is dropped next time
+        let clean = format!("rollback; drop table if exists read.{name}__staging");
+        self.client.batch_execute(&clean).await.ok();
+        result
+    }
+
+    async fn read_journal(
+        &mut self,
+        tenants: &[Tenant],
+    ) -> Result<(Vec<(i32, i64)>, i64), RebuildError> {
+        let incarnation: Uuid =
+            self.client.query_one("select journal.incarnation()", &[]).await?.get(0);
+        for tenant in tenants {
+            self.total += self.head(tenant.id).await?;
+        }
+        let (mut positions, mut changed) = (Vec::new(), 0);
+        for tenant in tenants {
+            let mut staged = Staged { position: 0, incarnation: Some(incarnation) };
+            loop {
+                let head = self.head(tenant.id).await?;
+                self.stage_journal(tenant.id, &mut staged, head).await?;
+                if self.head(tenant.id).await? - staged.position <= LAST_PIECE_POSITIONS {
+                    break;
+                }
+            }
+            self.client.batch_execute("begin").await?;
+            self.lock_checkpoint(tenant.id).await?;
+            let head = self.head(tenant.id).await?;
+            self.stage_journal(tenant.id, &mut staged, head).await?;
+            changed += self.swap(tenant.id, staged).await?;
+            positions.push((tenant.id, staged.position));
+        }
+        Ok((positions, changed))
+    }
+
+    async fn stage_journal(
+        &mut self,
+        tenant: i32,
+        staged: &mut Staged,
+        until: i64,
+    ) -> Result<(), RebuildError> {
+        let statement = format!("select read.{}__stage_journal($1, $2, $3)", self.definition.name);
+        while staged.position < until {
+            let piece = self.deps.piece_positions.unwrap_or(PIECE_POSITIONS).max(1);
+            let next = until.min(staged.position + piece);
+            self.client.query_one(&statement, &[&tenant, &staged.position, &next]).await?;
+            self.step(next - staged.position);
+            staged.position = next;
+        }
+        Ok(())
+    }
+
+    async fn read_kafka(
+        &mut self,
+        tenants: &[Tenant],
+    ) -> Result<(Vec<(i32, i64)>, i64), RebuildError> {
+        let feed = self.deps.feed.clone().ok_or(RebuildError::NoTopic)?;
+        let (mut positions, mut changed) = (Vec::new(), 0);
+        for tenant in tenants {
+            let mut staged = Staged { position: 0, incarnation: None };
+            // what the topic holds now
+            let mut reading = read_all(&feed, &[(tenant.clone(), i64::MAX)])?;
+            self.stage_kafka(tenant.id, &mut reading, &mut staged, i64::MAX).await?;
+            drop(reading);
+
+            // what the rows that are served have beyond that
+            let mut further: Option<ReadAll> = None;
+            loop {
+                let served = self.served(tenant.id).await?;
+                let last_piece = served - staged.position <= LAST_PIECE_POSITIONS;
+                if last_piece {
+                    self.client.batch_execute("begin").await?;
+                    self.lock_checkpoint(tenant.id).await?;
+                }
+                let served = self.served(tenant.id).await?;
+                if served > staged.position {
+                    if further.is_none() {
+                        // open-ended: read no further than is wanted each time
+                        further = Some(read_all(&feed, &[(tenant.clone(), i64::MAX - 1)])?);
+                    }
+                    let reading = further.as_mut().expect("just opened");
+                    self.stage_kafka(tenant.id, reading, &mut staged, served).await?;
+                }
+                if last_piece {
+                    break;
+                }
+            }
+            changed += self.swap(tenant.id, staged).await?;
+            positions.push((tenant.id, staged.position));
+        }
+        Ok((positions, changed))
+    }
+
+    /// Folds what is read until the staging table has position `until`, or the reading ends.
+    async fn stage_kafka(
+        &mut self,
+        tenant: i32,
+        reading: &mut ReadAll,
+        staged: &mut Staged,
+        until: i64,
+    ) -> Result<(), RebuildError> {
+        let mut relevant = Vec::new();
+        let mut bytes = 0;
+        let mut read = staged.position;
+        while read < until {
+            let batch = reading.next().await?;
+            let ended = batch.is_none();
+            if let Some(batch) = batch {
+                for event in batch.events {
+                    if event.position <= read {
+                        continue;
+                    }
+                    read = event.position;
+                    staged.incarnation = Some(batch.incarnation);
+                    if self.definition.reads(&event.kind) {
+                        bytes += event.data.len();
+                        relevant.push(event);
+                    }
+                }
+            }
+            if ended || read >= until || relevant.len() >= STAGE_EVENTS || bytes >= STAGE_BYTES {
+                if !relevant.is_empty() {
+                    let events: Vec<_> = relevant.iter().collect();
+                    batch::stage(&self.client, self.definition, tenant, &events).await?;
+                }
+                self.total = self.total.max(self.done + read - staged.position);
+                self.step(read - staged.position);
+                staged.position = read;
+                relevant.clear();
+                bytes = 0;
+            }
+            if ended {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the staged rows in place, in the transaction that holds the checkpoint's lock.
+    async fn swap(&self, tenant: i32, staged: Staged) -> Result<i64, RebuildError> {
+        let name = &self.definition.name;
+        let changed: i64 = self
+            .client
+            .query_one(&format!("select read.{name}__swap($1)"), &[&tenant])
+            .await?
+            .get(0);
+        self.client
+            .execute(
+                "update projection.checkpoints
+                 set position = $3, incarnation = $4, error = null, updated_at = clock_timestamp()
+                 where projection = $1 and tenant = $2",
+                &[name, &tenant, &staged.position, &staged.incarnation],
+            )
+            .await?;
+        self.client.batch_execute("commit").await?;
+        notify::tell(&self.client, &[format!("{name}:{tenant}:{}", staged.position)]).await?;
+        Ok(changed)
+    }
+
+    /// From here to the end of the transaction no projector moves this tenant's rows.
+    async fn lock_checkpoint(&self, tenant: i32) -> Result<(), RebuildError> {
+        let name = &self.definition.name;
+        self.client
+            .execute(
+                "insert into projection.checkpoints (projection, tenant, position)
+                 values ($1, $2, 0) on conflict do nothing",
+                &[name, &tenant],
+            )
+            .await?;
+        self.client
+            .execute(
+                "select from projection.checkpoints
+                 where projection = $1 and tenant = $2 for update",
+                &[name, &tenant],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Position of the rows that are being served.
+    async fn served(&self, tenant: i32) -> Result<i64, RebuildError> {
+        let row = self
+            .client
+            .query_opt(
+                "select position from projection.checkpoints
+                 where projection = $1 and tenant = $2",
+                &[&self.definition.name, &tenant],
+            )
+            .await?;
+        Ok(row.map_or(0, |row| row.get(0)))
+    }
+
+    async fn head(&self, tenant: i32) -> Result<i64, RebuildError> {
+        let row = self
+            .client
+            .query_opt(
+                "select position from journal.events where tenant = $1
+                 order by position desc limit 1",
+                &[&tenant],
+            )
+            .await?;
+        Ok(row.map_or(0, |row| row.get(0)))
+    }
+
+    fn step(&mut self, positions: i64) {
+        self.done += positions;
+        self.total = self.total.max(self.done);
+        let unsigned = |n: i64| u64::try_from(n).unwrap_or(0);
+        (self.progress)(unsigned(self.done), unsigned(self.total));
+    }
+}

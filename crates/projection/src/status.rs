@@ -1,0 +1,57 @@
+//! How far every projection is, and what stopped it.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+/// Where a projection stands for a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProjectionStatus {
+    /// Name of the projection.
+    pub name: String,
+    /// Number of the tenant.
+    pub tenant: i32,
+    /// Name of the tenant.
+    pub tenant_name: String,
+    /// Everything up to here is in its rows.
+    pub position: i64,
+    /// Position of the journal's last event.
+    pub head: i64,
+    /// What stopped it, if it is stopped.
+    pub error: Option<StopReason>,
+    /// When its checkpoint was last moved or its error last noted; `None`: never.
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+/// Why a projection stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReason {
+    /// Position of the event that can't be folded, if it is one event.
+    pub position: Option<i64>,
+    /// Type of that event.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// What PostgreSQL said.
+    pub message: String,
+}
+
+/// Status of every installed projection for every tenant, by name and tenant.
+pub async fn status(client: &Client) -> Result<Vec<ProjectionStatus>, tokio_postgres::Error> {
+    let rows = client.query(include_str!("../sql/status.sql"), &[]).await?;
+    let status = rows.iter().map(|row| ProjectionStatus {
+        name: row.get(0),
+        tenant: row.get(1),
+        tenant_name: row.get(2),
+        position: row.get(3),
+        head: row.get(4),
+        error: row.get::<_, Option<String>>(5).map(|text| {
+            serde_json::from_str(&text).unwrap_or(StopReason {
+                position: None,
+                kind: None,
+                message: text,
+            })
+        }),
+        updated_at: row.get(6),
+    });
+    Ok(status.collect())
+}

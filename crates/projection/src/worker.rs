@@ -1,0 +1,412 @@
+//! One projection's own task: takes batches as they come, fetches what is missing from the
+//! journal, stops alone where an event can't be folded.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use daybook_journal::{EventFilter, JournalError, Reader, StoredEvent};
+use tokio::sync::mpsc;
+use tokio_postgres::{Config, NoTls, error::SqlState};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    batch::{Fold, Step},
+    catalogue::Definition,
+    install::database_detail,
+    notify::Moved,
+};
+
+/// Most events of one statement.
+const BATCH_EVENTS: usize = 5_000;
+/// Most bytes of data of one statement, unless one event alone is larger.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Most deliveries that are looked at together.
+const DELIVERIES: usize = 16;
+/// Most positions that one reading of the journal covers, and most events it brings.
+const HEAL_POSITIONS: i64 = 20_000;
+const HEAL_EVENTS: i64 = 2_000;
+/// How often it is looked whether something is missing that nothing was delivered for.
+const TICK: Duration = Duration::from_millis(500);
+/// Wait before a lost connection is tried again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// Events of one tenant on their way to every projection.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    pub(crate) tenant: i32,
+    pub(crate) incarnation: Uuid,
+    /// Ascending by position.
+    pub(crate) events: Arc<Vec<StoredEvent>>,
+}
+
+/// Newest position known of each tenant.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KnownHeads(Arc<Mutex<HashMap<i32, i64>>>);
+
+impl KnownHeads {
+    /// Notes a position of a tenant.
+    pub(crate) fn note(&self, tenant: i32, position: i64) {
+        let mut heads = self.0.lock().expect("no code panics while holding it");
+        let head = heads.entry(tenant).or_insert(0);
+        *head = position.max(*head);
+    }
+
+    fn all(&self) -> Vec<(i32, i64)> {
+        let heads = self.0.lock().expect("no code panics while holding it");
+        heads.iter().map(|(tenant, head)| (*tenant, *head)).collect()
+    }
+}
+
+/// What a worker needs.
+pub(crate) struct Worker {
+    pub(crate) definition: Definition,
+    pub(crate) config: Config,
+    pub(crate) reader: Reader,
+    pub(crate) deliveries: mpsc::Receiver<Delivery>,
+    pub(crate) heads: KnownHeads,
+    pub(crate) moved: Moved,
+    /// Silence after which missing events are fetched from the journal.
+    pub(crate) heal_after: Duration,
+    /// How long a projection that was stopped by an event waits before it tries again.
+    pub(crate) retry_after: Duration,
+    pub(crate) tenants: HashMap<i32, TenantState>,
+}
+
+/// How far a tenant is.
+#[derive(Debug)]
+pub(crate) struct TenantState {
+    position: i64,
+    heard: Instant,
+    stopped_until: Option<Instant>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("{}", database_detail(.0))]
+    Database(#[from] tokio_postgres::Error),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Events collected for one step.
+struct Pending<'a> {
+    tenant: i32,
+    incarnation: Uuid,
+    next: i64,
+    relevant: Vec<&'a StoredEvent>,
+    bytes: usize,
+}
+
+impl Worker {
+    /// Works until shutdown, whatever happens to its connection.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let ended = tokio::select! {
+                () = shutdown.cancelled() => return,
+                ended = self.serve() => ended,
+            };
+            match ended {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(projection = self.definition.name, %error, "trying again");
+                }
+            }
+            // what was moved is in the database
+            self.tenants.retain(|_, state| state.stopped_until.is_some());
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(RECONNECT) => {}
+            }
+        }
+    }
+
+    /// Works over one connection. `Ok`: nothing will be delivered any more.
+    async fn serve(&mut self) -> Result<(), Trouble> {
+        let (client, connection) = self.config.connect(NoTls).await?;
+        let connection = tokio::spawn(connection);
+        let served = async {
+            let fold = Fold::prepare(client, &self.definition).await?;
+            self.follow(&fold).await
+        }
+        .await;
+        connection.abort();
+        served
+    }
+
+    async fn follow(&mut self, fold: &Fold) -> Result<(), Trouble> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut deliveries = Vec::with_capacity(DELIVERIES);
+        loop {
+            tokio::select! {
+                biased;
+                _ = tick.tick() => self.heal_silent(fold).await?,
+                count = self.deliveries.recv_many(&mut deliveries, DELIVERIES) => {
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    self.take(fold, &deliveries).await?;
+                    deliveries.clear();
+                }
+            }
+        }
+    }
+
+    /// Folds deliveries, several in one step where they go on from each other.
+    async fn take(&mut self, fold: &Fold, deliveries: &[Delivery]) -> Result<(), Trouble> {
+        let mut pending: Option<Pending<'_>> = None;
+        for delivery in deliveries {
+            let tenant = delivery.tenant;
+            self.state(fold, tenant).await?.heard = Instant::now();
+            if pending
+                .as_ref()
+                .is_some_and(|p| (p.tenant, p.incarnation) != (tenant, delivery.incarnation))
+            {
+                self.flush(fold, pending.take()).await?;
+            }
+            let mut events = delivery.events.iter().peekable();
+            while let Some(event) = events.peek() {
+                if self.is_stopped(tenant) {
+                    pending = None;
+                    break;
+                }
+                let at = match &pending {
+                    Some(pending) => pending.next,
+                    None => self.state(fold, tenant).await?.position,
+                };
+                if event.position <= at {
+                    events.next();
+                } else if event.position > at + 1 {
+                    self.flush(fold, pending.take()).await?;
+                    if self.state(fold, tenant).await?.position == at {
+                        self.heal(fold, tenant, event.position - 1).await?;
+                    }
+                } else {
+                    let pending_now = pending.get_or_insert_with(|| Pending {
+                        tenant,
+                        incarnation: delivery.incarnation,
+                        next: at,
+                        relevant: Vec::new(),
+                        bytes: 0,
+                    });
+                    pending_now.next = event.position;
+                    if self.definition.reads(&event.kind) {
+                        pending_now.relevant.push(event);
+                        pending_now.bytes += event.data.len();
+                    }
+                    events.next();
+                    if pending_now.relevant.len() >= BATCH_EVENTS
+                        || pending_now.bytes >= BATCH_BYTES
+                    {
+                        self.flush(fold, pending.take()).await?;
+                    }
+                }
+            }
+        }
+        self.flush(fold, pending).await
+    }
+
+    async fn flush(&mut self, fold: &Fold, pending: Option<Pending<'_>>) -> Result<(), Trouble> {
+        match pending {
+            Some(p) if !self.is_stopped(p.tenant) => {
+                self.advance(fold, p.tenant, p.incarnation, p.next, &p.relevant).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings tenants up to date that are behind although nothing is being delivered.
+    async fn heal_silent(&mut self, fold: &Fold) -> Result<(), Trouble> {
+        for (tenant, head) in self.heads.all() {
+            let heal_after = self.heal_after;
+            let state = self.state(fold, tenant).await?;
+            let retry = state.stopped_until.is_some_and(|until| until <= Instant::now());
+            if retry {
+                state.stopped_until = None;
+            }
+            if state.position < head && (retry || state.heard.elapsed() >= heal_after) {
+                self.heal(fold, tenant, head).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds what is missing up to a position, from the journal, in bounded pieces.
+    async fn heal(&mut self, fold: &Fold, tenant: i32, until: i64) -> Result<(), Trouble> {
+        let incarnation = self.reader.incarnation().await?;
+        loop {
+            let at = self.state(fold, tenant).await?.position;
+            if at >= until || self.is_stopped(tenant) {
+                return Ok(());
+            }
+            let piece = until.min(at + HEAL_POSITIONS);
+            let filter = EventFilter {
+                kinds: self.definition.events.clone(),
+                until: Some(piece),
+                ..EventFilter::default()
+            };
+            let events = self.reader.events(tenant, at, HEAL_EVENTS, &filter).await?;
+            let whole = i64::try_from(events.len()).is_ok_and(|count| count < HEAL_EVENTS);
+            let next = if whole { piece } else { events.last().map_or(piece, |e| e.position) };
+            metrics::counter!("daybook_projection_healed_positions_total",
+                "projection" => self.definition.name.clone())
+            .increment(u64::try_from(next - at).unwrap_or(0));
+            let events: Vec<_> = events.iter().collect();
+            self.advance(fold, tenant, incarnation, next, &events).await?;
+        }
+    }
+
+    /// Moves the checkpoint from where it stands to `next` over these events; halves what
+    /// PostgreSQL refuses until the guilty event stands alone.
+    async fn advance(
+        &mut self,
+        fold: &Fold,
+        tenant: i32,
+        incarnation: Uuid,
+        next: i64,
+        events: &[&StoredEvent],
+    ) -> Result<(), Trouble> {
+        let mut todo = vec![(events, next)];
+        while let Some((events, next)) = todo.pop() {
+            let bytes: usize = events.iter().map(|e| e.data.len()).sum();
+            if events.len() > 1 && bytes > 2 * BATCH_BYTES {
+                halve(&mut todo, events, next);
+                continue;
+            }
+            let expected = self.state(fold, tenant).await?.position;
+            if next <= expected {
+                continue;
+            }
+            let step = Step { tenant, incarnation, expected, next };
+            match fold.advance(step, events).await {
+                Ok(true) => self.moved_to(tenant, next, events.len()),
+                Ok(false) => return self.reload(fold, tenant, incarnation).await,
+                Err(error) if !is_events_fault(&error) => return Err(error.into()),
+                Err(_) if events.len() > 1 => halve(&mut todo, events, next),
+                Err(error) => {
+                    let guilty = events.first().copied();
+                    // up to just before the guilty event all is well
+                    if let Some(before) = guilty.map(|e| e.position - 1).filter(|b| *b > expected)
+                        && fold.advance(Step { next: before, ..step }, &[]).await?
+                    {
+                        self.moved_to(tenant, before, 0);
+                    }
+                    let kind = guilty.map(|e| e.kind.as_str());
+                    let at = guilty.map(|e| e.position);
+                    return self.stop(fold, tenant, at, kind, &database_detail(&error)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn moved_to(&mut self, tenant: i32, position: i64, events: usize) {
+        let name = &self.definition.name;
+        if let Some(state) = self.tenants.get_mut(&tenant) {
+            state.position = position;
+        }
+        self.moved.note(name, tenant, position);
+        let labels = [("projection", name.clone()), ("tenant", tenant.to_string())];
+        metrics::counter!("daybook_projection_events_total", &labels)
+            .increment(u64::try_from(events).unwrap_or(u64::MAX));
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        metrics::gauge!("daybook_projection_position", &labels).set(position as f64);
+        metrics::gauge!("daybook_projection_stopped", &labels).set(0.0);
+    }
+
+    /// Somebody else has moved the checkpoint: goes on from where it stands now.
+    async fn reload(&mut self, fold: &Fold, tenant: i32, ours: Uuid) -> Result<(), Trouble> {
+        self.tenants.remove(&tenant);
+        let found = fold.checkpoint(&self.definition.name, tenant).await?;
+        tracing::debug!(
+            projection = self.definition.name,
+            tenant,
+            position = found.position,
+            "checkpoint was moved elsewhere"
+        );
+        if found.position > 0 && found.incarnation.is_some_and(|theirs| theirs != ours) {
+            let detail = format!(
+                "its rows come from another history of the journal ({:?}, now {ours}): rebuild it",
+                found.incarnation
+            );
+            return self.stop(fold, tenant, None, None, &detail).await;
+        }
+        self.state(fold, tenant).await.map(|_| ())
+    }
+
+    /// Stops this projection for this tenant, for a while, where everybody can see it.
+    async fn stop(
+        &mut self,
+        fold: &Fold,
+        tenant: i32,
+        position: Option<i64>,
+        kind: Option<&str>,
+        detail: &str,
+    ) -> Result<(), Trouble> {
+        let projection = &self.definition.name;
+        tracing::error!(projection, tenant, position, kind, error = detail, "stopped");
+        let error = serde_json::json!({"position": position, "type": kind, "message": detail});
+        fold.client()
+            .execute(
+                "insert into projection.checkpoints as c (projection, tenant, position, error)
+                 values ($1, $2, 0, $3)
+                 on conflict (projection, tenant)
+                 do update set error = excluded.error, updated_at = clock_timestamp()",
+                &[projection, &tenant, &error],
+            )
+            .await?;
+        let labels = [("projection", projection.clone()), ("tenant", tenant.to_string())];
+        metrics::gauge!("daybook_projection_stopped", &labels).set(1.0);
+        let until = Instant::now() + self.retry_after;
+        self.state(fold, tenant).await?.stopped_until = Some(until);
+        Ok(())
+    }
+
+    fn is_stopped(&self, tenant: i32) -> bool {
+        self.tenants.get(&tenant).is_some_and(|state| state.stopped_until.is_some())
+    }
+
+    /// Where a tenant stands, read from its checkpoint at first.
+    async fn state(&mut self, fold: &Fold, tenant: i32) -> Result<&mut TenantState, Trouble> {
+        if !self.tenants.contains_key(&tenant) {
+            let found = fold.checkpoint(&self.definition.name, tenant).await?;
+            let state = TenantState {
+                position: found.position,
+                heard: Instant::now(),
+                stopped_until: None,
+            };
+            self.tenants.insert(tenant, state);
+        }
+        Ok(self.tenants.get_mut(&tenant).expect("just inserted"))
+    }
+}
+
+/// Puts both halves of a batch where its first half is taken next.
+fn halve<'a, 'e>(
+    todo: &mut Vec<(&'a [&'e StoredEvent], i64)>,
+    events: &'a [&'e StoredEvent],
+    next: i64,
+) {
+    let (left, right) = events.split_at(events.len() / 2);
+    let between = left.last().expect("half of at least two").position;
+    todo.push((right, next));
+    todo.push((left, between));
+}
+
+/// Whether PostgreSQL refused because of what the events and the definition say, so that trying
+/// again changes nothing.
+fn is_events_fault(error: &tokio_postgres::Error) -> bool {
+    let Some(db) = error.as_db_error() else { return false };
+    let code = db.code();
+    match &code.code()[..2] {
+        // data, constraints, missing cases, raised by the fold, limits of a row or an index
+        "20" | "21" | "22" | "23" | "2F" | "38" | "39" | "54" | "P0" => true,
+        // names and types, but only inside of our function: without it, it is being installed
+        "42" => *code != SqlState::INSUFFICIENT_PRIVILEGE && db.where_().is_some(),
+        _ => false,
+    }
+}

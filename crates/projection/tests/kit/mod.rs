@@ -1,0 +1,197 @@
+//! A database of its own for each test, dropped at its end.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
+
+pub mod history;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use daybook_journal::{EventFilter, Reader, StoredEvent};
+use daybook_projection::{Catalogue, Projector, ProjectorSettings, install, status};
+use serde_json::Value;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// A fresh database with the journal's and the engine's tables.
+pub struct Database {
+    pub config: Config,
+    admin: Config,
+    name: String,
+}
+
+impl Database {
+    pub async fn new() -> Self {
+        let url = std::env::var("DAYBOOK_TEST_DATABASE_URL").expect(
+            "DAYBOOK_TEST_DATABASE_URL is not set: this test needs a real PostgreSQL; \
+             run ./scripts/test, which starts one",
+        );
+        let admin: Config = url.parse().expect("DAYBOOK_TEST_DATABASE_URL must be a database URL");
+        let name = format!("daybook_projection_{}", uuid::Uuid::new_v4().simple());
+        connect(&admin).await.batch_execute(&format!("create database {name}")).await.unwrap();
+        let mut config = admin.clone();
+        config.dbname(&name);
+        let mut client = connect(&config).await;
+        daybook_journal::migrate(&mut client).await.unwrap();
+        daybook_projection::migrate(&mut client).await.unwrap();
+        client
+            .batch_execute("insert into journal.tenants (name, partition) values ('main', 0)")
+            .await
+            .unwrap();
+        Self { config, admin, name }
+    }
+
+    pub async fn client(&self) -> Client {
+        connect(&self.config).await
+    }
+
+    pub fn pool(&self) -> deadpool_postgres::Pool {
+        let manager = deadpool_postgres::Manager::new(self.config.clone(), NoTls);
+        deadpool_postgres::Pool::builder(manager).max_size(4).build().unwrap()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (admin, name) = (self.admin.clone(), self.name.clone());
+        // its own thread and runtime: drop can't wait in the test's
+        let dropped = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
+                async {
+                    let client = connect(&admin).await;
+                    client.batch_execute(&format!("drop database {name} with (force)")).await
+                },
+            )
+        });
+        if dropped.join().is_err() && !std::thread::panicking() {
+            panic!("database {} could not be dropped", self.name);
+        }
+    }
+}
+
+pub async fn connect(config: &Config) -> Client {
+    let (client, connection) = config.connect(NoTls).await.expect("PostgreSQL must be reachable");
+    tokio::spawn(connection);
+    client
+}
+
+/// The folder of the repository's own projections.
+pub fn shipped() -> Catalogue {
+    Catalogue::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections")).unwrap()
+}
+
+/// An event to be.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    pub stream: String,
+    pub kind: &'static str,
+    pub data: Value,
+    pub occurred_at: DateTime<Utc>,
+}
+
+/// Appends events to the journal of a tenant, with positions and versions as they come.
+pub async fn append(client: &Client, tenant: i32, events: &[NewEvent]) {
+    let streams: Vec<_> = events.iter().map(|e| e.stream.as_str()).collect();
+    let kinds: Vec<_> = events.iter().map(|e| e.kind).collect();
+    let data: Vec<_> = events.iter().map(|e| &e.data).collect();
+    let times: Vec<_> = events.iter().map(|e| e.occurred_at).collect();
+    client
+        .execute(
+            "insert into journal.events (tenant, position, stream, version, type, schema_version,
+                data, meta, occurred_at, recorded_at, mac)
+             select $1, coalesce((select max(position) from journal.events where tenant = $1), 0) + n,
+                stream,
+                (select count(*) from journal.events e where e.tenant = $1 and e.stream = u.stream)
+                    + row_number() over (partition by stream order by n),
+                type, 1, data, '{\"actor\": \"test\"}', occurred_at, clock_timestamp(),
+                decode(repeat('00', 33), 'hex')
+             from unnest($2::text[], $3::text[], $4::jsonb[], $5::timestamptz[])
+                with ordinality as u (stream, type, data, occurred_at, n)",
+            &[&tenant, &streams, &kinds, &data, &times],
+        )
+        .await
+        .unwrap();
+}
+
+/// All rows of a projection as JSON text, in order.
+pub async fn rows(client: &Client, projection: &str) -> Vec<String> {
+    client
+        .query(&format!("select to_jsonb(t)::text from read.{projection} t order by 1"), &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
+}
+
+/// A database with these projections installed.
+pub async fn installed(catalogue: &Catalogue) -> (Database, Client) {
+    let database = Database::new().await;
+    let mut client = database.client().await;
+    install(&mut client, catalogue).await.unwrap();
+    (database, client)
+}
+
+/// Everything in the journal of a tenant.
+pub async fn journal(database: &Database, tenant: i32) -> Vec<StoredEvent> {
+    let reader = Reader::new(database.pool());
+    reader.events(tenant, 0, i64::MAX, &EventFilter::default()).await.unwrap()
+}
+
+/// A running projector that is fed by hand.
+pub struct Running {
+    pub feed: Option<mpsc::Sender<(Uuid, Vec<StoredEvent>)>>,
+    pub incarnation: Uuid,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub async fn start(database: &Database, catalogue: &Catalogue) -> Self {
+        let reader = Reader::new(database.pool());
+        let incarnation = reader.incarnation().await.unwrap();
+        let settings = ProjectorSettings {
+            heal_after: Duration::from_millis(300),
+            retry_after: Duration::from_millis(500),
+            ..ProjectorSettings::default()
+        };
+        let projector =
+            Projector::new(database.config.clone(), reader, Arc::new(catalogue.clone()), settings);
+        let (feed, batches) = mpsc::channel(4);
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(projector.run_on(batches, shutdown.clone()));
+        Self { feed: Some(feed), incarnation, shutdown, task }
+    }
+
+    pub async fn send(&self, events: Vec<StoredEvent>) {
+        self.feed.as_ref().unwrap().send((self.incarnation, events)).await.unwrap();
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+/// Waits until a condition holds; fails with what it was waiting for after 30 s.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let end = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < end, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until every projection but these stands at the journal's head.
+pub async fn caught_up(client: &Client, except: &[&str]) {
+    until("every projection at the head", || async {
+        status(client)
+            .await
+            .unwrap()
+            .iter()
+            .filter(|s| !except.contains(&s.name.as_str()))
+            .all(|s| s.position == s.head && s.error.is_none())
+    })
+    .await;
+}

@@ -1,0 +1,276 @@
+//! What must not go wrong when something goes wrong: zombies, poison, changed definitions.
+
+mod kit;
+
+use std::{fs, path::Path, sync::Arc};
+
+use daybook_journal::Reader;
+use daybook_projection::{Catalogue, RebuildDeps, RebuildError, Source, install, rebuild, status};
+use kit::{NewEvent, Running, append, caught_up, installed, journal, rows, until};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// A folder of projections made from these files.
+fn folder(projections: &[(&str, &str, &str, &str, &str)]) -> (TempDir, Catalogue) {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, toml, table, key, apply) in projections {
+        write(dir.path(), name, toml, table, key, apply);
+    }
+    let catalogue = Catalogue::load(dir.path()).unwrap();
+    (dir, catalogue)
+}
+
+fn write(dir: &Path, name: &str, toml: &str, table: &str, key: &str, apply: &str) {
+    let path = dir.join(name);
+    fs::create_dir_all(&path).unwrap();
+    for (file, text) in
+        [("projection.toml", toml), ("table.sql", table), ("key.sql", key), ("apply.sql", apply)]
+    {
+        fs::write(path.join(file), text).unwrap();
+    }
+}
+
+const TOML: &str = "title = \"T\"\nevents = [\"Put\", \"Gone\", \"Fan\"]";
+
+/// Sums `n` by key; `Gone` removes the row; a negative number can't be folded.
+fn summing(name: &str) -> (String, String, String, String) {
+    (
+        name.to_owned(),
+        format!(
+            "create table read.{name} (tenant integer not null, id text not null, note text, \
+             n bigint not null default 0, steps text not null default '', primary key (tenant, id))"
+        ),
+        "select k.id, k.part from jsonb_array_elements_text(e.data->'ids') with ordinality \
+         as k0 (id, place) cross join lateral (select k0.id, to_jsonb(k0.place) as part) k"
+            .to_owned(),
+        "if e.type = 'Gone' then return null; end if;
+         if (e.data->>'n')::bigint < 0 then raise exception 'no negative numbers'; end if;
+         r.n := r.n + (e.data->>'n')::bigint; r.steps := r.steps || e.position || '.' || (part->>0) || ' ';"
+            .to_owned(),
+    )
+}
+
+fn two() -> (TempDir, Catalogue) {
+    let (good, bad) = (summing("good"), summing("poisoned"));
+    let lenient = good.3.replace("raise exception 'no negative numbers'", "r.note := 'odd'");
+    folder(&[(&good.0, TOML, &good.1, &good.2, &lenient), (&bad.0, TOML, &bad.1, &bad.2, &bad.3)])
+}
+
+fn event(kind: &'static str, ids: &[&str], n: i64) -> NewEvent {
+    NewEvent {
+        stream: "s".into(),
+        kind,
+        data: json!({"ids": ids, "n": n}),
+        occurred_at: "2011-01-01T00:00:00Z".parse().unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn keys_fan_out_repeat_and_vanish() {
+    let (_dir, catalogue) = two();
+    let (database, client) = installed(&catalogue).await;
+    let history = [
+        event("Put", &["a", "b", "a"], 2),
+        event("Ignored", &["a"], 100),
+        event("Put", &["c"], 1),
+        event("Gone", &["a"], 0),
+        event("Put", &["a"], 5),
+        event("Gone", &["c", "never"], 0),
+        event("Put", &[], 9),
+    ];
+    append(&client, 1, &history).await;
+    let running = Running::start(&database, &catalogue).await;
+    // every event alone, so that rows are inserted, updated, removed and inserted again
+    for event in journal(&database, 1).await {
+        running.send(vec![event]).await;
+    }
+    caught_up(&client, &[]).await;
+    running.stop().await;
+    let expected = [
+        r#"{"n": 2, "id": "b", "note": null, "steps": "1.2 ", "tenant": 1}"#,
+        r#"{"n": 5, "id": "a", "note": null, "steps": "5.1 ", "tenant": 1}"#,
+    ];
+    assert_eq!(rows(&client, "good").await, expected);
+    for piece_positions in [None, Some(1), Some(2)] {
+        let deps = RebuildDeps {
+            config: database.config.clone(),
+            catalogue: Arc::new(catalogue.clone()),
+            feed: None,
+            piece_positions,
+        };
+        let report = rebuild(&deps, "good", Source::Journal, &|_, _| {}).await.unwrap();
+        assert_eq!((report.changed_rows, report.positions), (0, vec![(1, 7)]));
+    }
+    assert_eq!(rows(&client, "good").await, expected);
+}
+
+#[tokio::test]
+async fn a_zombie_changes_nothing() {
+    let (_dir, catalogue) = two();
+    let (database, client) = installed(&catalogue).await;
+    let incarnation = Reader::new(database.pool()).incarnation().await.unwrap();
+    let definition: String = client
+        .query_one("select definition from projection.definitions where projection = 'good'", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let advance = |expected: i64, next: i64, incarnation: uuid::Uuid, definition: String| {
+        let client = &client;
+        async move {
+            client
+                .query_one(
+                    "select read.good__advance($1, 1, $2, $3, $4, array[$4]::bigint[], array['s'],
+                        array[1], array['Put'], array[1]::smallint[],
+                        array['{\"ids\": [\"a\"], \"n\": 1}']::jsonb[], array[null]::jsonb[],
+                        array[now()], array[now()])",
+                    &[&definition, &incarnation, &expected, &next],
+                )
+                .await
+                .map(|row| row.get::<_, bool>(0))
+        }
+    };
+    assert!(advance(0, 1, incarnation, definition.clone()).await.unwrap());
+    assert!(advance(1, 2, incarnation, definition.clone()).await.unwrap());
+    let before = rows(&client, "good").await;
+    for expected in [0, 1, 3] {
+        assert!(!advance(expected, 4, incarnation, definition.clone()).await.unwrap());
+    }
+    let other = uuid::Uuid::new_v4();
+    assert!(!advance(2, 3, other, definition).await.unwrap(), "another history");
+    let refused = advance(2, 3, incarnation, "older".into()).await.unwrap_err();
+    assert_eq!(refused.code().map(|c| c.code()), Some("55000"));
+    assert_eq!(rows(&client, "good").await, before);
+    assert_eq!(status(&client).await.unwrap()[0].position, 2);
+}
+
+#[tokio::test]
+async fn poison_stops_one_projection_at_the_guilty_event_and_after_a_fix_it_goes_on() {
+    let (_dir, catalogue) = two();
+    let (database, client) = installed(&catalogue).await;
+    let mut history: Vec<_> = (1..=20).map(|n| event("Put", &["a", "b"], n)).collect();
+    history[12] = event("Put", &["a"], -1);
+    append(&client, 1, &history).await;
+    let running = Running::start(&database, &catalogue).await;
+    running.send(journal(&database, 1).await).await;
+    caught_up(&client, &["poisoned"]).await;
+    until("the error is recorded", || async { status(&client).await.unwrap()[1].error.is_some() })
+        .await;
+    let stopped = status(&client).await.unwrap().remove(1);
+    let error = stopped.error.unwrap();
+    assert_eq!((stopped.name.as_str(), stopped.position, stopped.head), ("poisoned", 12, 20));
+    assert_eq!((error.position, error.kind.as_deref()), (Some(13), Some("Put")));
+    assert!(error.message.contains("no negative numbers"), "{}", error.message);
+    // all that came before is in the rows
+    assert!(rows(&client, "poisoned").await[0].contains("\"n\": 78"));
+
+    let source: String = client
+        .query_one("select pg_get_functiondef('read.poisoned__apply'::regproc)", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let fixed = source.replace("raise exception 'no negative numbers'", "r.note := 'odd'");
+    client.batch_execute(&fixed).await.unwrap();
+    caught_up(&client, &[]).await;
+    running.stop().await;
+    assert_eq!(rows(&client, "poisoned").await, rows(&client, "good").await);
+}
+
+#[tokio::test]
+async fn a_changed_definition_starts_anew_and_a_rebuild_in_between_is_refused() {
+    let (dir, catalogue) = two();
+    let (database, mut client) = installed(&catalogue).await;
+    append(&client, 1, &[event("Put", &["a"], 3), event("Put", &["b"], 4)]).await;
+    let running = Running::start(&database, &catalogue).await;
+    caught_up(&client, &[]).await; // nothing is sent: read from the journal
+    running.stop().await;
+
+    let (name, table, key, apply) = summing("good");
+    write(dir.path(), &name, TOML, &table, &key, &format!("{apply} r.note := 'new';"));
+    let newer = Catalogue::load(dir.path()).unwrap();
+    let deps = RebuildDeps {
+        config: database.config.clone(),
+        catalogue: Arc::new(newer.clone()),
+        feed: None,
+        piece_positions: None,
+    };
+    let refused = rebuild(&deps, "good", Source::Journal, &|_, _| {}).await;
+    assert!(matches!(refused, Err(RebuildError::NotInstalled(_))), "{refused:?}");
+
+    install(&mut client, &newer).await.unwrap();
+    assert_eq!(status(&client).await.unwrap()[0].position, 0);
+    assert_eq!(status(&client).await.unwrap()[1].position, 2, "the other one is left alone");
+    let running = Running::start(&database, &newer).await;
+    caught_up(&client, &[]).await;
+    running.stop().await;
+    assert!(rows(&client, "good").await.iter().all(|row| row.contains("\"note\": \"new\"")));
+}
+
+#[tokio::test]
+async fn what_postgresql_refuses_in_a_folder_is_said_by_name() {
+    let (name, table, key, apply) = summing("good");
+    for (table, key, apply, said) in [
+        (table.replace("id text", "id txt"), key.clone(), apply.clone(), "txt"),
+        (table.replace("tenant integer not null, ", ""), key.clone(), apply.clone(), "tenant"),
+        (table.clone(), key.replace("k.part", "k.prt"), apply.clone(), "prt"),
+        (table.clone(), key.clone(), apply.replace("end if", "end fi"), "fi"),
+        (table.replace("primary key (tenant, id)", "primary key (id)"), key, apply, "primary key"),
+    ] {
+        let (_dir, catalogue) = folder(&[(&name, TOML, &table, &key, &apply)]);
+        let database = kit::Database::new().await;
+        let mut client = database.client().await;
+        let error = install(&mut client, &catalogue).await.unwrap_err().to_string();
+        assert!(error.contains("projection good") && error.contains(said), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_under_load_loses_nothing_and_no_reader_fails() {
+    let catalogue = kit::shipped();
+    let (database, client) = installed(&catalogue).await;
+    let history = kit::history::History::of_length(7, 2_000);
+    append(&client, 1, &history.events[..1_000]).await;
+    let running = Running::start(&database, &catalogue).await;
+    caught_up(&client, &[]).await;
+    client.batch_execute("update read.stock set reserved = reserved + 1").await.unwrap();
+
+    let deps = RebuildDeps {
+        config: database.config.clone(),
+        catalogue: Arc::new(catalogue),
+        feed: None,
+        piece_positions: Some(50),
+    };
+    let rebuilding = async {
+        for _ in 0..3 {
+            rebuild(&deps, "stock", Source::Journal, &|_, _| {}).await.unwrap();
+        }
+    };
+    let writing = async {
+        let writer = database.client().await;
+        for events in history.events[1_000..].chunks(20) {
+            append(&writer, 1, events).await;
+            let all = journal(&database, 1).await;
+            running.send(all[all.len() - events.len()..].to_vec()).await;
+        }
+    };
+    let reading = async {
+        let mut last = 0;
+        for _ in 0..300 {
+            let row = client
+                .query_one(
+                    "select (select count(*) from read.stock), position from projection.checkpoints
+                     where projection = 'stock'",
+                    &[],
+                )
+                .await
+                .unwrap();
+            assert_eq!(row.get::<_, i64>(0), 6, "rows are there all the time");
+            assert!(row.get::<_, i64>(1) >= last, "the position never goes back");
+            last = row.get(1);
+        }
+    };
+    tokio::join!(rebuilding, writing, reading);
+    caught_up(&client, &[]).await;
+    running.stop().await;
+    let report = rebuild(&deps, "stock", Source::Journal, &|_, _| {}).await.unwrap();
+    assert_eq!(report.changed_rows, 0);
+}

@@ -1,0 +1,264 @@
+//! A fresh installation: a database, a topic, secrets and a folder of its own.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Output,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio_postgres::NoTls;
+use uuid::Uuid;
+
+use crate::{Environment, Process};
+
+/// A role of a principal, bound to whom it is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A customer.
+    Customer(Uuid),
+    /// A partner.
+    Partner(Uuid),
+    /// An operator.
+    Operator,
+    /// An analyst.
+    Analyst,
+    /// An auditor.
+    Auditor,
+    /// An administrator.
+    Admin,
+}
+
+/// A migrated installation that shares nothing but the servers with any other. Its database goes
+/// when it is dropped.
+#[derive(Debug)]
+pub struct Installation {
+    environment: Environment,
+    database: String,
+    topic: String,
+    home: TempDir,
+    settings: Vec<(String, String)>,
+    processes: AtomicUsize,
+}
+
+impl Installation {
+    /// Makes database and secrets and migrates.
+    pub async fn new() -> Self {
+        Self::with_settings(&[]).await
+    }
+
+    /// The same, with settings for all its processes, as `("DAYBOOK_RESERVATION_S", "2")`.
+    ///
+    /// # Panics
+    /// When the services are not there, or the migration fails.
+    pub async fn with_settings(settings: &[(&str, &str)]) -> Self {
+        let environment = Environment::read();
+        let id = Uuid::new_v4().simple().to_string();
+        let database = format!("test_{}", &id[..16]);
+        let admin = connect(&environment.database_url).await;
+        admin
+            .batch_execute(&format!("create database {database}"))
+            .await
+            .expect("DAYBOOK_TEST_DATABASE_URL may create databases");
+        let home = tempfile::Builder::new().prefix("daybook-test-").tempdir().expect("a folder");
+        let settings = settings.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
+        let installation = Self {
+            environment,
+            topic: format!("test.{}", &id[..16]),
+            database,
+            home,
+            settings,
+            processes: AtomicUsize::new(0),
+        };
+        installation.run_ok(&["secrets", "create"]).await;
+        installation.run_ok(&["migrate"]).await;
+        installation
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.environment.program);
+        for (name, _) in std::env::vars() {
+            let ours = name.starts_with("DAYBOOK_");
+            if ours || matches!(name.as_str(), "DATABASE_URL" | "KAFKA_BROKERS" | "REDIS_URL") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .current_dir(self.home.path())
+            .env("DAYBOOK_DATABASE_URL", self.database_url())
+            .env("DAYBOOK_KAFKA_BROKERS", &self.environment.kafka_brokers)
+            .env("DAYBOOK_TOPIC", &self.topic)
+            .env("DAYBOOK_SECRETS_DIR", self.home.path().join("secrets"))
+            .env("DAYBOOK_PROJECTIONS_DIR", repository().join("projections"));
+        for (name, value) in &self.settings {
+            command.env(name, value);
+        }
+        command
+    }
+
+    /// Connection string of its database, as a superuser.
+    pub fn database_url(&self) -> String {
+        let url = &self.environment.database_url;
+        let (url, parameters) = url.split_once('?').unwrap_or((url, ""));
+        let (server, _) = url.rsplit_once('/').expect("a connection string names a database");
+        let question = if parameters.is_empty() { "" } else { "?" };
+        format!("{server}/{}{question}{parameters}", self.database)
+    }
+
+    /// Its folder: secrets and logs.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A superuser's connection to its database.
+    pub async fn connect(&self) -> tokio_postgres::Client {
+        connect(&self.database_url()).await
+    }
+
+    /// Starts `daybook <role>` on a port of its own and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start(&self, role: &str) -> Process {
+        let number = self.processes.fetch_add(1, Ordering::Relaxed);
+        let log = self.home.path().join(format!("{role}-{number}.log"));
+        let mut command = self.command();
+        command.arg(role);
+        let url = matches!(role, "serve" | "up").then(|| {
+            let address = format!("127.0.0.1:{}", free_port());
+            command.env("DAYBOOK_LISTEN", &address);
+            format!("http://{address}")
+        });
+        Process::start(role, command, log, url).await
+    }
+
+    /// Runs `daybook` with arguments until it ends.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().await.expect("the program can be started")
+    }
+
+    /// Runs `daybook` with arguments and returns its standard output.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn run_ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments).await;
+        assert!(
+            output.status.success(),
+            "daybook {} failed: {}{}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("output is UTF-8")
+    }
+
+    /// Makes an API key.
+    pub async fn key(&self, role: Role) -> String {
+        let (name, subject) = match role {
+            Role::Customer(id) => ("customer", Some(id.to_string())),
+            Role::Partner(id) => ("partner", Some(id.to_string())),
+            Role::Operator => ("operator", None),
+            Role::Analyst => ("analyst", None),
+            Role::Auditor => ("auditor", None),
+            Role::Admin => ("admin", None),
+        };
+        let mut arguments = vec!["keys", "create", "--quiet", "--role", name];
+        if let Some(subject) = &subject {
+            arguments.extend(["--subject", subject]);
+        }
+        self.run_ok(&arguments).await.trim().to_owned()
+    }
+
+    /// Position of the last event; 0 when there is none.
+    ///
+    /// # Panics
+    /// When the database can't be read.
+    pub async fn head(&self) -> i64 {
+        let client = self.connect().await;
+        let row = client
+            .query_one("select coalesce(max(position), 0) from journal.events", &[])
+            .await
+            .expect("the journal can be read");
+        row.get(0)
+    }
+
+    /// Checks what holds for every journal: positions and each stream's versions from 1 without a
+    /// gap, `recorded_at` never decreasing, and no stock below zero at any moment.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub async fn check_journal(&self) {
+        let client = self.connect().await;
+        for (what, sql) in [
+            ("positions without a gap", include_str!("sql/position_gaps.sql")),
+            ("versions without a gap", include_str!("sql/version_gaps.sql")),
+            ("recorded_at in order", include_str!("sql/recorded_order.sql")),
+            ("stock never below zero", include_str!("sql/oversold.sql")),
+        ] {
+            let rows = client.query(sql, &[]).await.expect("the journal can be read");
+            let found: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            assert!(found.is_empty(), "{what}: {found:?}");
+        }
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        let (url, database) = (self.environment.database_url.clone(), self.database.clone());
+        // Away from the test's own runtime, which may be ending. What stays behind is only
+        // rubbish in a server that is thrown away after the tests.
+        let cleaning = std::thread::spawn(move || {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build()
+            else {
+                return;
+            };
+            runtime.block_on(async {
+                let Ok((client, connection)) = tokio_postgres::connect(&url, NoTls).await else {
+                    return;
+                };
+                tokio::spawn(connection);
+                let drop = format!("drop database if exists {database} with (force)");
+                drop_quietly(client.batch_execute(&drop).await);
+                let roles = client
+                    .query(
+                        "select quote_ident(rolname) from pg_roles where starts_with(rolname, $1)",
+                        &[&format!("{database}_")],
+                    )
+                    .await
+                    .unwrap_or_default();
+                for role in roles {
+                    let role: String = role.get(0);
+                    drop_quietly(client.batch_execute(&format!("drop role {role}")).await);
+                }
+            });
+        });
+        drop_quietly(cleaning.join());
+    }
+}
+
+fn drop_quietly<T, E>(_result: Result<T, E>) {}
+
+/// The repository's root.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is a folder of it").to_owned()
+}
+
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .unwrap_or_else(|error| panic!("the PostgreSQL of the tests can't be reached: {error}"));
+    tokio::spawn(connection);
+    client
+}
+
+/// A port that nothing listens on at the moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
+    listener.local_addr().expect("it is bound").port()
+}

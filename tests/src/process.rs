@@ -1,0 +1,113 @@
+//! A running `daybook` process: its port, its log, its ends.
+
+use std::{
+    fs::File,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use tokio::process::{Child, Command};
+
+use crate::{Client, until};
+
+/// Longest start of a process, on a slow and busy machine.
+const START: Duration = Duration::from_mins(1);
+/// Longest drain after SIGTERM.
+const STOP: Duration = Duration::from_mins(1);
+/// Lines of the log that a failed test shows.
+const LOG_LINES: usize = 40;
+
+/// A `daybook` process in one role. Killed when dropped; a test that panics shows its log's end.
+#[derive(Debug)]
+pub struct Process {
+    role: String,
+    child: Child,
+    log: PathBuf,
+    url: Option<String>,
+}
+
+impl Process {
+    /// Starts the command with output to `log`. With a `url`, it is ready when `/readyz` says so.
+    pub(crate) async fn start(
+        role: &str,
+        mut command: Command,
+        log: PathBuf,
+        url: Option<String>,
+    ) -> Self {
+        let file = File::options().create(true).append(true).open(&log).expect("log can be made");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a file handle can be copied"))
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program under test can be started");
+        let mut process = Self { role: role.to_owned(), child, log, url };
+        process.ready().await;
+        process
+    }
+
+    async fn ready(&mut self) {
+        let Some(url) = self.url.clone() else { return };
+        let http = reqwest::Client::new();
+        let (child, role) = (&mut self.child, &self.role);
+        until(&format!("daybook {role} to be ready"), START, || {
+            let ended = child.try_wait().expect("a child can be asked");
+            assert!(ended.is_none(), "daybook {role} ended at its start: {ended:?}");
+            let request = http.get(format!("{url}/readyz")).send();
+            async move { request.await.ok()?.status().is_success().then_some(()) }
+        })
+        .await;
+    }
+
+    /// Address of its HTTP interface.
+    ///
+    /// # Panics
+    /// When its role has none.
+    pub fn url(&self) -> &str {
+        self.url.as_deref().expect("this role serves HTTP")
+    }
+
+    /// A client of this process with an API key.
+    pub fn client(&self, key: &str) -> Client {
+        Client::new(self.url(), key)
+    }
+
+    /// SIGKILL: the process has no chance to do anything more.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("a child can be killed");
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    pub async fn stop(mut self) -> ExitStatus {
+        let pid = self.child.id().expect("it has not been waited for").to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
+        assert!(sent.expect("kill can be run").success(), "process {pid} can't be signalled");
+        tokio::time::timeout(STOP, self.child.wait())
+            .await
+            .unwrap_or_else(|_late| panic!("daybook {} did not stop within {STOP:?}", self.role))
+            .expect("a child can be waited for")
+    }
+
+    /// Whether it is still running.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_none()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+            eprintln!("--- end of the log of daybook {}\n{end}\n---", self.role);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The program as its users meet it: real processes over HTTP, on real PostgreSQL and Kafka.
+
+mod bad_requests;
+mod flow;
+mod idempotency;
+mod interface;
+mod last_units;
+mod roles;
