@@ -91,6 +91,7 @@ where
 
 impl App {
     fn new(deps: ApiDeps, commands: &[CommandInfo], shutdown: CancellationToken) -> Self {
+        describe_metrics();
         let declared = deps.queries.declared().to_vec();
         let routes = Routes::new(commands, &declared);
         let document = openapi::document(&routes, commands, &declared, &deps.limits);
@@ -284,6 +285,7 @@ fn count(method: &Method, route: String, status: StatusCode, started: Instant) {
         Method::POST => "POST",
         _ => "other",
     };
+    tracing::debug!(method, route, status = status.as_u16(), elapsed = ?started.elapsed());
     let status = status.as_u16().to_string();
     metrics::counter!(
         "daybook_http_requests_total",
@@ -292,6 +294,19 @@ fn count(method: &Method, route: String, status: StatusCode, started: Instant) {
     .increment(1);
     metrics::histogram!(DURATION_METRIC, "method" => method, "route" => route)
         .record(started.elapsed().as_secs_f64());
+}
+
+fn describe_metrics() {
+    metrics::describe_counter!(
+        "daybook_http_requests_total",
+        "Requests answered, by route and status."
+    );
+    metrics::describe_gauge!("daybook_http_requests_in_flight", "Requests being answered.");
+    metrics::describe_histogram!(
+        DURATION_METRIC,
+        metrics::Unit::Seconds,
+        "Time from a request's headers to its answer."
+    );
 }
 
 /// A JSON answer.

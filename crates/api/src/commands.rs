@@ -87,7 +87,7 @@ pub(crate) async fn execute(
         Verdict::Refused(refusal) => Problem::refusal(refusal).into_response(),
         Verdict::Accepted(accepted) => {
             let wait = prefer.wait.unwrap_or_default();
-            let accepted = settled(app, principal.tenant, accepted, repeated, wait).await?;
+            let accepted = settled(app, principal.tenant, accepted, repeated, wait).await;
             accepted_response(&accepted, &key)
         }
     };
@@ -133,7 +133,7 @@ pub(crate) async fn by_key(
             Ok(json(StatusCode::OK, body.to_string()))
         }
         Verdict::Accepted(accepted) => {
-            let accepted = settled(app, principal.tenant, accepted, true, Duration::ZERO).await?;
+            let accepted = settled(app, principal.tenant, accepted, true, Duration::ZERO).await;
             let mut body = answer(&accepted);
             body["outcome"] = json!("accepted");
             body["open"] = json!(accepted.open);
@@ -196,10 +196,10 @@ async fn settled(
     mut accepted: Accepted,
     repeated: bool,
     wait: Duration,
-) -> Result<Accepted, Failure> {
-    let Some(payment) = open_payment(&accepted) else { return Ok(accepted) };
+) -> Accepted {
+    let Some(payment) = open_payment(&accepted) else { return accepted };
     if !repeated && wait.is_zero() {
-        return Ok(accepted);
+        return accepted;
     }
     let stream = format!("payment-{payment}");
     let mut heads = app.heads.watch(tenant);
@@ -207,19 +207,26 @@ async fn settled(
     loop {
         // Before the look: what is appended during it wakes the next one.
         heads.mark_unchanged();
-        let events = app.reader.stream(tenant, &stream, 2, PAYMENT_EVENTS).await?;
+        let events = match app.reader.stream(tenant, &stream, 2, PAYMENT_EVENTS).await {
+            Ok(events) => events,
+            Err(error) => {
+                // The command was accepted whatever can't be read now: it is open.
+                tracing::warn!(%error, %payment, "an outcome can't be looked for");
+                return accepted;
+            }
+        };
         let found = events.iter().find_map(|event| Some((outcome_of(&event.kind)?, event)));
         if let Some((outcome, event)) = found {
             settle(&mut accepted, outcome, event.position, event.version, stream);
-            return Ok(accepted);
+            return accepted;
         }
         let next = deadline.min(Instant::now() + LOOK_EVERY);
         tokio::select! {
             biased;
-            () = app.shutdown.cancelled() => return Ok(accepted),
+            () = app.shutdown.cancelled() => return accepted,
             () = tokio::time::sleep_until(next) => {
                 if next == deadline {
-                    return Ok(accepted);
+                    return accepted;
                 }
             }
             Ok(()) = heads.changed() => {}

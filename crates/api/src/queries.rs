@@ -8,7 +8,7 @@ use warp::{http::StatusCode, reply::Response};
 
 use crate::{
     app::{App, Request, json, set_position},
-    problem::{Failure, Part},
+    problem::{Failure, Part, causes},
     request,
     request::Prefer,
     service,
@@ -127,7 +127,7 @@ fn part(place: Place) -> Part {
 }
 
 fn failure(query: &DeclaredQuery, error: QueryError) -> Failure {
-    let text = error.to_string();
+    let text = causes(&error);
     match error {
         QueryError::NotFound => Failure::NotFound,
         QueryError::BadParameter { name, detail } => {

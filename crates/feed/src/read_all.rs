@@ -62,7 +62,8 @@ impl ReadAll {
 /// it (`i64::MAX`: up to the end that the topic has now). Every position comes once, in order.
 ///
 /// Events of other tenants are passed over; so are positions beyond the wanted ones. Fails with
-/// [`FeedError::TopicGap`] or [`FeedError::TooShort`] if the topic does not hold them all.
+/// [`FeedError::TopicGap`] or, after ten seconds at the end without news, [`FeedError::TooShort`]
+/// if the topic does not hold them all.
 pub fn read_all(config: &FeedConfig, until: &[(Tenant, i64)]) -> Result<ReadAll, FeedError> {
     let stop = CancellationToken::new();
     let (sender, chunks) = mpsc::channel(CHUNKS_WAITING);
@@ -112,8 +113,12 @@ impl Reading {
         loop {
             Self::gather(&consumer, &mut gather, &mut next, &mut heard)?;
             let batches = gather.take();
-            if !batches.is_empty() && chunks.blocking_send(Ok(batches)).is_err() {
-                return Ok(());
+            if !batches.is_empty() {
+                if chunks.blocking_send(Ok(batches)).is_err() {
+                    return Ok(());
+                }
+                // A reader that took its time is no silence of Kafka's.
+                heard = Instant::now();
             }
             if self.stop.is_cancelled() || self.is_complete(&gather, &next, &ends) {
                 return Ok(());

@@ -7,7 +7,9 @@
 //! repeats at worst.
 
 mod group;
+mod noting;
 mod progress;
+mod reading;
 mod session;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

@@ -15,7 +15,12 @@
                        case when t.tenant is not null
                             then row({columns_t})::read.{name}__row end,
                        s.steps) as f
-            from steps s left join {table} t on t.tenant = p_tenant and {same_key_s_t}
+            from steps s
+            -- `offset 0` makes it a look-up for each key: as a plain join it was planned, while the
+            -- statistics were young, as going through all rows of the tenant for each key
+            left join lateral (
+                select t.* from {table} t where t.tenant = p_tenant and {same_key_s_t} offset 0
+            ) t on true
         ), gone as (
             delete from {table} t using folded s
             where s.existed and (s.f).tenant is null

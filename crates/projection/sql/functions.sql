@@ -107,8 +107,9 @@ begin
 end $daybook$;
 
 -- Makes the rows those of the staging table, touching only rows that differ. Returns how many.
+-- Both tables are compared whole; without statistics the planner might compare each row with all.
 create function read.{name}__swap(p_tenant integer) returns bigint language plpgsql volatile
-set work_mem = '64MB' set search_path = pg_catalog, read set jit = off
+set work_mem = '64MB' set search_path = pg_catalog, read set jit = off set enable_nestloop = off
 as $daybook$
 declare
     removed bigint;

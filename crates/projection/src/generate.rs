@@ -14,7 +14,8 @@ const AGGREGATE: &str = include_str!("../sql/aggregate.sql");
 /// once a session instead of once a batch.
 const PLAN_SETTINGS: &str = "set search_path = pg_catalog, read set timezone = 'UTC' set jit = off \
     set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off \
-    set enable_hashjoin = off set enable_mergejoin = off set enable_hashagg = off";
+    set enable_hashjoin = off set enable_mergejoin = off set enable_hashagg = off \
+    set enable_material = off";
 
 const EVENT_COLUMNS: [&str; 9] = [
     "position",

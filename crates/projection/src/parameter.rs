@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Deserialize;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 /// Longest text parameter, in bytes.
@@ -42,6 +42,19 @@ impl ParameterKind {
             Self::Integer => "integer",
             Self::Bigint => "bigint",
             Self::Boolean => "boolean",
+        }
+    }
+
+    /// The SQL type on the wire.
+    pub(crate) fn sql_type(self) -> Type {
+        match self {
+            Self::Text => Type::TEXT,
+            Self::Uuid => Type::UUID,
+            Self::Date => Type::DATE,
+            Self::Timestamptz => Type::TIMESTAMPTZ,
+            Self::Integer => Type::INT4,
+            Self::Bigint => Type::INT8,
+            Self::Boolean => Type::BOOL,
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,7 +27,7 @@ const BATCH_EVENTS: usize = 4_000;
 /// Deliveries that may wait for one projection.
 const QUEUE: usize = 8;
 /// How long one projection's full queue may hold up the others, once, until it has room again.
-const PATIENCE: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest wait for a batch.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 /// How often the journal's heads are looked at, in case nothing comes from Kafka.
@@ -158,6 +161,8 @@ struct Fan {
 struct Queue {
     projection: String,
     sender: mpsc::Sender<Delivery>,
+    /// Tells the projection that it was not given everything.
+    missed: Arc<AtomicBool>,
     /// It was full for too long: nobody waits for it until it has room again.
     lagging: bool,
 }
@@ -169,11 +174,13 @@ impl Fan {
         let mut queues = Vec::new();
         for definition in projector.catalogue.projections() {
             let (sender, deliveries) = mpsc::channel(QUEUE);
+            let missed = Arc::new(AtomicBool::new(false));
             let worker = Worker {
                 definition: definition.clone(),
                 config: projector.config.clone(),
                 reader: projector.reader.clone(),
                 deliveries,
+                missed: Arc::clone(&missed),
                 heads: heads.clone(),
                 moved: moved.clone(),
                 heal_after: projector.settings.heal_after,
@@ -181,7 +188,8 @@ impl Fan {
                 tenants: HashMap::new(),
             };
             tasks.spawn(worker.run(stop.clone()));
-            queues.push(Queue { projection: definition.name.clone(), sender, lagging: false });
+            let projection = definition.name.clone();
+            queues.push(Queue { projection, sender, missed, lagging: false });
         }
         tasks.spawn(moved.run(projector.config.clone(), stop.clone()));
         tasks.spawn(watch_heads(projector.reader.clone(), heads.clone(), stop.clone()));
@@ -226,10 +234,12 @@ impl Queue {
             Err(mpsc::error::TrySendError::Full(delivery)) => delivery,
         };
         if self.lagging {
+            self.missed.store(true, Ordering::Relaxed);
             return;
         }
         if self.sender.send_timeout(full, PATIENCE).await.is_err() {
             self.lagging = true;
+            self.missed.store(true, Ordering::Relaxed);
             tracing::info!(projection = self.projection, "lagging: it will read from the journal");
         }
     }

@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use deadpool_postgres::Pool;
 use tokio::sync::OnceCell;
-use tokio_postgres::{error::SqlState, types::ToSql};
+use tokio_postgres::{
+    error::SqlState,
+    types::{ToSql, Type},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -167,13 +170,13 @@ impl Queries {
             values.push(Box::new(read_limit(params)?));
         }
         let cursor = params.get("cursor").filter(|_| query.answer == AnswerShape::List);
-        let sql = match cursor {
-            None => &prepared.first,
+        let (sql, following) = match cursor {
+            None => (&prepared.first, &[][..]),
             Some(cursor) => {
                 let (sql, kinds) =
                     prepared.following.get_or_try_init(|| self.following(query)).await?;
                 values.extend(read_cursor(cursor, kinds)?);
-                sql
+                (sql, kinds.as_slice())
             }
         };
 
@@ -183,7 +186,7 @@ impl Queries {
             let reached = position.wait_for(|position| *position >= wanted);
             tokio::time::timeout(wait, reached).await.ok();
         }
-        let answer = self.answer(query, sql, &values).await?;
+        let answer = self.answer(query, sql, following, &values).await?;
         let (position, json, place) = answer;
         if min_position.is_some_and(|wanted| position < wanted) {
             return Err(QueryError::Stale { position });
@@ -198,10 +201,12 @@ impl Queries {
         &self,
         query: &DeclaredQuery,
         sql: &str,
+        following: &[ParameterKind],
         values: &[Value],
     ) -> Result<(i64, Option<String>, Option<String>), QueryError> {
         let client = self.inner.pool.get().await?;
-        let statement = client.prepare_cached(sql).await?;
+        let statement =
+            client.prepare_typed_cached(sql, &parameter_types(query, following)).await?;
         let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
         let (begun, row, ended) = futures::join!(
             client.batch_execute(&self.inner.begin),
@@ -221,7 +226,7 @@ impl Queries {
         query: &DeclaredQuery,
     ) -> Result<(String, Vec<ParameterKind>), QueryError> {
         let client = self.inner.pool.get().await?;
-        let columns = client.prepare(&bound_sql(query)).await?;
+        let columns = client.prepare_typed(&bound_sql(query), &parameter_types(query, &[])).await?;
         let mut kinds = Vec::new();
         for name in &query.order.columns {
             let column = columns.columns().iter().find(|column| column.name() == name);
@@ -239,6 +244,17 @@ impl Queries {
 fn own_parameters(query: &DeclaredQuery) -> impl Iterator<Item = &crate::Parameter> {
     let is_list = query.answer == AnswerShape::List;
     query.parameters.iter().filter(move |p| !(is_list && PAGING.contains(&p.name.as_str())))
+}
+
+/// Types of all parameters, since a file need not use each of the server's own.
+fn parameter_types(query: &DeclaredQuery, following: &[ParameterKind]) -> Vec<Type> {
+    let mut types = vec![Type::INT4, Type::UUID, Type::UUID];
+    types.extend(own_parameters(query).map(|parameter| parameter.kind.sql_type()));
+    if query.answer == AnswerShape::List {
+        types.push(Type::INT8);
+    }
+    types.extend(following.iter().map(|kind| kind.sql_type()));
+    types
 }
 
 /// The SQL file with numbered, typed parameters.

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -67,6 +70,8 @@ pub(crate) struct Worker {
     pub(crate) config: Config,
     pub(crate) reader: Reader,
     pub(crate) deliveries: mpsc::Receiver<Delivery>,
+    /// Set when something was not delivered because the queue was full.
+    pub(crate) missed: Arc<AtomicBool>,
     pub(crate) heads: KnownHeads,
     pub(crate) moved: Moved,
     /// Silence after which missing events are fetched from the journal.
@@ -221,6 +226,8 @@ impl Worker {
 
     /// Brings tenants up to date that are behind although nothing is being delivered.
     async fn heal_silent(&mut self, fold: &Fold) -> Result<(), Trouble> {
+        // what was not delivered is fetched once everything that was is done
+        let missed = self.deliveries.is_empty() && self.missed.swap(false, Ordering::Relaxed);
         for (tenant, head) in self.heads.all() {
             let heal_after = self.heal_after;
             let state = self.state(fold, tenant).await?;
@@ -228,7 +235,7 @@ impl Worker {
             if retry {
                 state.stopped_until = None;
             }
-            if state.position < head && (retry || state.heard.elapsed() >= heal_after) {
+            if state.position < head && (retry || missed || state.heard.elapsed() >= heal_after) {
                 self.heal(fold, tenant, head).await?;
             }
         }

@@ -38,7 +38,7 @@ fn charging(what: &'static str, amount: &str) -> Bad {
 fn bad_bodies() -> Vec<Bad> {
     let line = r#""lines":[{"sku":"MUG","quantity":1}]"#;
     vec![
-        bad("cut short", "PlaceOrder", r#"{"currency":"GBP","lines":[{"sku""#, "lines[0].sku"),
+        bad("cut short", "PlaceOrder", r#"{"currency":"GBP","lines":[{"sku""#, "lines[0]"),
         bad("no JSON", "PlaceOrder", "currency=GBP", ""),
         bad("empty", "PlaceOrder", "", ""),
         bad("more after it", "PlaceOrder", &format!("{{\"currency\":\"GBP\",{line}}} {{}}"), ""),
@@ -185,16 +185,20 @@ async fn a_bad_request_is_a_problem_that_names_the_field_and_appends_nothing() {
     let shop = Shop::open(10).await;
     let head = shop.installation.head().await;
 
+    let mut faults = Vec::new();
     for (number, bad) in bad_bodies().into_iter().enumerate() {
         let key = format!("bad-{number}");
         let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
         let answer = send(&shop.operator, bad.command, &headers, &bad.body).await;
         let field = problem(bad.what, &answer, bad.status, bad.code);
-        assert_eq!(field, bad.field, "{}: {}", bad.what, answer.text);
+        if field != bad.field {
+            faults.push(format!("{}: not {:?}: {}", bad.what, bad.field, answer.text));
+        }
         // A request that was never a command leaves its key unused.
         let path = format!("/v1/commands/by-key/{key}");
         assert_eq!(shop.operator.get(&path).await.status, 404, "{}", bad.what);
     }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
     assert_eq!(shop.installation.head().await, head, "nothing was appended");
     shop.installation.check_journal().await;
 }

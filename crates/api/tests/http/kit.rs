@@ -88,6 +88,8 @@ impl Api {
         let url = std::env::var("DAYBOOK_TEST_DATABASE_URL").expect(
             "DAYBOOK_TEST_DATABASE_URL is not set: run ./scripts/test, which starts PostgreSQL",
         );
+        // A failed test shows what the server logged.
+        tracing_subscriber::fmt().with_test_writer().try_init().ok();
         let mut config: tokio_postgres::Config = url.parse().unwrap();
         let (admin, connection) = config.connect(NoTls).await.unwrap();
         tokio::spawn(connection);

@@ -1,5 +1,7 @@
 //! Opening stock, and which commands must not overtake each other.
 
+use std::collections::VecDeque;
+
 use super::plan::{Action, Plan};
 
 impl Plan {
@@ -65,29 +67,59 @@ impl Plan {
     /// while later ones succeed; it is then sent again, late. With the smallest opening stock
     /// that could end in a dead end: A takes the last ten and fails, its goods' return is
     /// refused for want of A, and D takes the ten that the return would have brought back: now
-    /// A can't be had any more. So D, which takes stock of a code, is not sent before A is in
-    /// the journal, if A takes stock of that code and something between them adds to it.
-    /// Then, when A is sent again (everything before it has been), stock of the code is what it
-    /// was before A, less what was taken since by steps up to some k with nothing added
-    /// between, plus what was added later: at least (level after k in order) + A's units.
+    /// A can't be had any more. So a step D that can't live on what came in before I, but only
+    /// with what I brings, is not sent before the last step A that takes stock ahead of I is in
+    /// the journal.
+    ///
+    /// Then A, sent again, finds its stock: everything before A has been decided by then, and
+    /// whatever D was accepted meanwhile does not live on anything that came in after A. So all
+    /// that came in before A is at least all that is taken up to D, A's own units included.
     pub(crate) fn set_after(&mut self) {
-        let mut last_taken: Vec<Option<usize>> = vec![None; self.products.len()];
-        let mut taken_before_added: Vec<Option<usize>> = vec![None; self.products.len()];
+        let mut lives: Vec<Life> = self.products.iter().map(|_| Life::default()).collect();
         for index in 0..self.steps.len() {
             let mut after = None;
-            let mut taken = Vec::new();
             self.stock_moves(index, |code, units| {
+                let life = &mut lives[code as usize];
                 if units > 0 {
-                    taken_before_added[code as usize] = last_taken[code as usize];
+                    life.add(units);
                 } else {
-                    after = after.max(taken_before_added[code as usize]);
-                    taken.push(code);
+                    after = after.max(life.take(index, -units));
                 }
             });
-            for code in taken {
-                last_taken[code as usize] = Some(index);
-            }
             self.steps[index].after = after;
         }
+    }
+}
+
+/// What came into a stock and went out of it, as far as [`Plan::set_after`] has got.
+#[derive(Debug, Default)]
+struct Life {
+    /// Units taken.
+    taken: i64,
+    /// Units that came in, as far as those taken need them.
+    needed: i64,
+    /// What came in beyond that, with the last step before it that takes.
+    unneeded: VecDeque<(i64, Option<usize>)>,
+    last_taken: Option<usize>,
+    after: Option<usize>,
+}
+
+impl Life {
+    fn add(&mut self, units: i64) {
+        self.unneeded.push_back((units, self.last_taken));
+    }
+
+    /// Takes units; returns the step that must be in the journal before.
+    fn take(&mut self, index: usize, units: i64) -> Option<usize> {
+        self.taken += units;
+        while self.needed < self.taken {
+            let Some((units, last_taken)) = self.unneeded.pop_front() else {
+                break; // Not in a plan: nothing goes below zero.
+            };
+            self.needed += units;
+            self.after = last_taken;
+        }
+        self.last_taken = Some(index);
+        self.after
     }
 }

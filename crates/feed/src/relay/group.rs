@@ -1,13 +1,8 @@
 //! One partition's relay: lock, look at what the topic holds, read, publish, note.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use daybook_journal::Tenant;
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseRecord, Producer as _, ThreadedProducer},
@@ -19,13 +14,15 @@ use uuid::Uuid;
 
 use super::{
     Shared,
+    noting::Noting,
     progress::{Acknowledgements, Progress},
+    reading::{Page, read},
     session::Session,
 };
 use crate::{
     client::EndsElsewhere,
     error::FeedError,
-    note::{self, Note},
+    note,
     record::{self, FeedEvent},
     scan,
     trouble::{Backoff, Trouble},
@@ -33,18 +30,8 @@ use crate::{
 
 /// How often a standby tries to take over.
 const STANDBY_EVERY: Duration = Duration::from_secs(1);
-/// How often tenants are looked at without a wake-up.
-const POLL_EVERY: Duration = Duration::from_secs(1);
-/// How often progress is noted while there is some: this much is read again after a crash.
-const NOTE_EVERY: Duration = Duration::from_millis(500);
-/// How often figures are renewed without progress.
-const FIGURES_EVERY: Duration = Duration::from_secs(2);
 /// Longest wait at the end for what is under way.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Events of a page: the first and the largest one, and the bytes that the size is steered to.
-const PAGE_FIRST: i64 = 500;
-const PAGE_LARGEST: i64 = 4000;
-const PAGE_BYTES: i64 = 4 * 1024 * 1024;
 /// Pages read ahead.
 const PAGES_AHEAD: usize = 2;
 /// Records handed over before others get their turn.
@@ -53,12 +40,6 @@ const SLICE: usize = 64;
 const FULL_PAUSE: Duration = Duration::from_millis(2);
 
 type Producer = EndsElsewhere<ThreadedProducer<Acknowledgements>>;
-
-/// Events of one tenant with consecutive positions.
-struct Page {
-    tenant: Tenant,
-    rows: Vec<Row>,
-}
 
 /// The relay of one partition.
 pub(super) struct Group {
@@ -358,187 +339,4 @@ fn event_of<'a>(
 
 fn unpublishable(event: &FeedEvent<'_>, reason: String) -> FeedError {
     FeedError::Unpublishable { tenant: event.tenant.to_owned(), position: event.position, reason }
-}
-
-/// How far a tenant has been read.
-struct Tail {
-    tenant: Tenant,
-    read: i64,
-    limit: i64,
-    heads: watch::Receiver<i64>,
-}
-
-impl Tail {
-    /// Reads the next page; `true` if there may be more.
-    async fn advance(
-        &mut self,
-        session: &Session,
-        pages: &mpsc::Sender<Page>,
-    ) -> Result<bool, FeedError> {
-        let head = *self.heads.borrow_and_update();
-        let limit = self.limit;
-        let rows = session.page(self.tenant.id, self.read, limit).await?;
-        let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        if count == 0 {
-            return Ok(false);
-        }
-        let mut bytes = 0;
-        for row in &rows {
-            let found: i64 = row.try_get(0)?;
-            if found != self.read + 1 {
-                return Err(FeedError::JournalGap {
-                    tenant: self.tenant.name.clone(),
-                    after: self.read,
-                    found,
-                });
-            }
-            self.read = found;
-            bytes += i64::try_from(row.raw_size_bytes()).unwrap_or(i64::MAX);
-        }
-        self.limit = (PAGE_BYTES / (bytes / count).max(1)).clamp(1, PAGE_LARGEST);
-        let page = Page { tenant: self.tenant.clone(), rows };
-        pages.send(page).await.map_err(|_closed| FeedError::Ended("the relay's producer"))?;
-        Ok(count == limit || head > self.read)
-    }
-}
-
-/// Resolves when a tenant's head has moved; `None`: it won't any more.
-fn moved(
-    tenant: i32,
-    mut heads: watch::Receiver<i64>,
-) -> BoxFuture<'static, Option<(i32, watch::Receiver<i64>)>> {
-    async move { heads.changed().await.ok().map(|()| (tenant, heads)) }.boxed()
-}
-
-/// Reads the tenants' new events, page by page, in turn, and goes on with the next page while the
-/// last one is handed over.
-async fn read(
-    shared: &Shared,
-    session: &Session,
-    mut tenants: watch::Receiver<Vec<Tenant>>,
-    positions: HashMap<i32, i64>,
-    pages: mpsc::Sender<Page>,
-) -> Result<std::convert::Infallible, FeedError> {
-    let mut tails: HashMap<i32, Tail> = HashMap::new();
-    let mut wakings = FuturesUnordered::new();
-    let mut poll = tokio::time::interval(POLL_EVERY);
-    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut line: VecDeque<i32> = VecDeque::new();
-    let mut in_line: HashSet<i32> = HashSet::new();
-    tenants.mark_changed();
-    loop {
-        while let Some(id) = line.pop_front() {
-            in_line.remove(&id);
-            let Some(tail) = tails.get_mut(&id) else { continue };
-            if tail.advance(session, &pages).await? && in_line.insert(id) {
-                line.push_back(id);
-            }
-            // Those who woke meanwhile get their turn before this one has it again.
-            while let Some(Some(Some((woken, heads)))) = wakings.next().now_or_never() {
-                wakings.push(moved(woken, heads));
-                if in_line.insert(woken) {
-                    line.push_front(woken);
-                }
-            }
-        }
-        tokio::select! {
-            Some(woken) = wakings.next(), if !wakings.is_empty() => {
-                if let Some((woken, heads)) = woken {
-                    wakings.push(moved(woken, heads));
-                    in_line.insert(woken);
-                    line.push_back(woken);
-                }
-            }
-            _ = poll.tick() => {
-                line.extend(tails.keys().filter(|id| in_line.insert(**id)));
-            }
-            changed = tenants.changed() => {
-                changed.map_err(|_closed| FeedError::Ended("the relay's list of tenants"))?;
-                for tenant in tenants.borrow_and_update().iter() {
-                    tails.entry(tenant.id).or_insert_with(|| {
-                        let heads = shared.heads.watch(tenant.id);
-                        wakings.push(moved(tenant.id, heads.clone()));
-                        in_line.insert(tenant.id);
-                        line.push_back(tenant.id);
-                        Tail {
-                            tenant: tenant.clone(),
-                            read: positions.get(&tenant.id).copied().unwrap_or(0),
-                            limit: PAGE_FIRST,
-                            heads,
-                        }
-                    });
-                }
-            }
-        }
-    }
-}
-
-/// Notes progress and shows it in figures.
-struct Noting<'a> {
-    shared: &'a Shared,
-    partition: i32,
-    incarnation: Uuid,
-    progress: &'a Progress,
-}
-
-impl Noting<'_> {
-    async fn run(
-        &self,
-        tenants: watch::Receiver<Vec<Tenant>>,
-    ) -> Result<std::convert::Infallible, FeedError> {
-        let trouble = Trouble::new(format!("relay of partition {}: note", self.partition));
-        let published = metrics::counter!("daybook_relay_published_total");
-        let mut heads = HashMap::new();
-        let mut counted = 0;
-        loop {
-            let _woken =
-                tokio::time::timeout(FIGURES_EVERY, self.progress.acknowledged.notified()).await;
-            let count = self.progress.count();
-            published.increment(u64::try_from(count - counted).unwrap_or(0));
-            self.show(&tenants.borrow(), &mut heads);
-            if count > counted {
-                match self.note().await {
-                    Ok(()) => trouble.over(),
-                    // A note that is behind costs reading, at the next start, no more.
-                    Err(error) => trouble.report(&error),
-                }
-                counted = count;
-                tokio::time::sleep(NOTE_EVERY).await;
-            }
-        }
-    }
-
-    /// Renews the figures of every tenant.
-    fn show(&self, tenants: &[Tenant], heads: &mut HashMap<i32, watch::Receiver<i64>>) {
-        let positions = self.progress.state().positions.clone();
-        for tenant in tenants {
-            let position = positions.get(&tenant.id).copied().unwrap_or(0);
-            let head = *heads
-                .entry(tenant.id)
-                .or_insert_with(|| self.shared.heads.watch(tenant.id))
-                .borrow();
-            #[expect(clippy::cast_precision_loss, reason = "a figure for a chart")]
-            for (gauge, value) in [
-                ("daybook_relay_position", position as f64),
-                ("daybook_relay_lag", (head - position).max(0) as f64),
-            ] {
-                metrics::gauge!(gauge, "tenant" => tenant.name.clone()).set(value);
-            }
-        }
-    }
-
-    /// Writes down what is acknowledged, if anything is.
-    async fn note(&self) -> Result<(), FeedError> {
-        let note = {
-            let state = self.progress.state();
-            let Some((next_offset, last)) = state.reached else { return Ok(()) };
-            Note {
-                incarnation: self.incarnation,
-                next_offset,
-                last,
-                positions: state.positions.clone(),
-            }
-        };
-        note::save(&self.shared.pool, &self.shared.config.topic, self.partition, &note).await
-    }
 }

@@ -6,5 +6,3 @@ mod kit;
 mod relay;
 #[cfg(test)]
 mod subscription;
-#[cfg(test)]
-mod scratch_bench;

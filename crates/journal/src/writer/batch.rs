@@ -144,6 +144,13 @@ fn decide_one<M: Model>(
 ) -> Result<(Decision<M::Event>, Share), Refused> {
     let settings = rules.settings;
     let loaded = load(rules, speculative, &submission.command)?;
+    let now = submission.occurred_at.unwrap_or(rules.recorded_at).trunc_subsecs(6);
+    let decision = rules
+        .model
+        .decide(&submission.command, &loaded, now)
+        .map_err(|refusal| Refused::By(Verdict::Refused(refusal)))?;
+    drop(loaded);
+    // After deciding, so that somebody who may not know of a stream doesn't learn its version.
     if let Some(wanted) = &submission.if_match {
         let actual = match speculative.get(&wanted.stream) {
             Some(cached) => cached.version,
@@ -158,12 +165,6 @@ fn decide_one<M: Model>(
             .into());
         }
     }
-    let now = submission.occurred_at.unwrap_or(rules.recorded_at).trunc_subsecs(6);
-    let decision = rules
-        .model
-        .decide(&submission.command, &loaded, now)
-        .map_err(|refusal| Refused::By(Verdict::Refused(refusal)))?;
-    drop(loaded);
     limit("events_per_command", decision.events.len(), settings.command_events)?;
 
     let unstorable = |what: &str, broken: canonical::RuleBroken| {

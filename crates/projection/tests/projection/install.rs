@@ -1,8 +1,6 @@
 //! Installing is safe to repeat, and starts anew what has changed.
 
-mod kit;
-
-use kit::{Database, shipped};
+use crate::kit::{Database, shipped};
 
 #[tokio::test]
 async fn installing_twice_changes_nothing() {

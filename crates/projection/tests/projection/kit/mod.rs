@@ -1,7 +1,6 @@
 //! A database of its own for each test, dropped at its end.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of it")]
 
-pub mod history;
+pub(crate) mod history;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -15,14 +14,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// A fresh database with the journal's and the engine's tables.
-pub struct Database {
-    pub config: Config,
+pub(crate) struct Database {
+    pub(crate) config: Config,
     admin: Config,
     name: String,
 }
 
 impl Database {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let url = std::env::var("DAYBOOK_TEST_DATABASE_URL").expect(
             "DAYBOOK_TEST_DATABASE_URL is not set: this test needs a real PostgreSQL; \
              run ./scripts/test, which starts one",
@@ -42,11 +41,11 @@ impl Database {
         Self { config, admin, name }
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         connect(&self.config).await
     }
 
-    pub fn pool(&self) -> deadpool_postgres::Pool {
+    pub(crate) fn pool(&self) -> deadpool_postgres::Pool {
         let manager = deadpool_postgres::Manager::new(self.config.clone(), NoTls);
         deadpool_postgres::Pool::builder(manager).max_size(4).build().unwrap()
     }
@@ -64,34 +63,33 @@ impl Drop for Database {
                 },
             )
         });
-        if dropped.join().is_err() && !std::thread::panicking() {
-            panic!("database {} could not be dropped", self.name);
-        }
+        let ended = dropped.join().is_ok() || std::thread::panicking();
+        assert!(ended, "database {} could not be dropped", self.name);
     }
 }
 
-pub async fn connect(config: &Config) -> Client {
+pub(crate) async fn connect(config: &Config) -> Client {
     let (client, connection) = config.connect(NoTls).await.expect("PostgreSQL must be reachable");
     tokio::spawn(connection);
     client
 }
 
 /// The folder of the repository's own projections.
-pub fn shipped() -> Catalogue {
+pub(crate) fn shipped() -> Catalogue {
     Catalogue::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections")).unwrap()
 }
 
 /// An event to be.
 #[derive(Debug, Clone)]
-pub struct NewEvent {
-    pub stream: String,
-    pub kind: &'static str,
-    pub data: Value,
-    pub occurred_at: DateTime<Utc>,
+pub(crate) struct NewEvent {
+    pub(crate) stream: String,
+    pub(crate) kind: &'static str,
+    pub(crate) data: Value,
+    pub(crate) occurred_at: DateTime<Utc>,
 }
 
 /// Appends events to the journal of a tenant, with positions and versions as they come.
-pub async fn append(client: &Client, tenant: i32, events: &[NewEvent]) {
+pub(crate) async fn append(client: &Client, tenant: i32, events: &[NewEvent]) {
     let streams: Vec<_> = events.iter().map(|e| e.stream.as_str()).collect();
     let kinds: Vec<_> = events.iter().map(|e| e.kind).collect();
     let data: Vec<_> = events.iter().map(|e| &e.data).collect();
@@ -115,7 +113,7 @@ pub async fn append(client: &Client, tenant: i32, events: &[NewEvent]) {
 }
 
 /// All rows of a projection as JSON text, in order.
-pub async fn rows(client: &Client, projection: &str) -> Vec<String> {
+pub(crate) async fn rows(client: &Client, projection: &str) -> Vec<String> {
     client
         .query(&format!("select to_jsonb(t)::text from read.{projection} t order by 1"), &[])
         .await
@@ -126,7 +124,7 @@ pub async fn rows(client: &Client, projection: &str) -> Vec<String> {
 }
 
 /// A database with these projections installed.
-pub async fn installed(catalogue: &Catalogue) -> (Database, Client) {
+pub(crate) async fn installed(catalogue: &Catalogue) -> (Database, Client) {
     let database = Database::new().await;
     let mut client = database.client().await;
     install(&mut client, catalogue).await.unwrap();
@@ -134,21 +132,21 @@ pub async fn installed(catalogue: &Catalogue) -> (Database, Client) {
 }
 
 /// Everything in the journal of a tenant.
-pub async fn journal(database: &Database, tenant: i32) -> Vec<StoredEvent> {
+pub(crate) async fn journal(database: &Database, tenant: i32) -> Vec<StoredEvent> {
     let reader = Reader::new(database.pool());
     reader.events(tenant, 0, i64::MAX, &EventFilter::default()).await.unwrap()
 }
 
 /// A running projector that is fed by hand.
-pub struct Running {
-    pub feed: Option<mpsc::Sender<(Uuid, Vec<StoredEvent>)>>,
-    pub incarnation: Uuid,
+pub(crate) struct Running {
+    pub(crate) feed: Option<mpsc::Sender<(Uuid, Vec<StoredEvent>)>>,
+    pub(crate) incarnation: Uuid,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    pub async fn start(database: &Database, catalogue: &Catalogue) -> Self {
+    pub(crate) async fn start(database: &Database, catalogue: &Catalogue) -> Self {
         let reader = Reader::new(database.pool());
         let incarnation = reader.incarnation().await.unwrap();
         let settings = ProjectorSettings {
@@ -164,18 +162,18 @@ impl Running {
         Self { feed: Some(feed), incarnation, shutdown, task }
     }
 
-    pub async fn send(&self, events: Vec<StoredEvent>) {
+    pub(crate) async fn send(&self, events: Vec<StoredEvent>) {
         self.feed.as_ref().unwrap().send((self.incarnation, events)).await.unwrap();
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap();
     }
 }
 
 /// Waits until a condition holds; fails with what it was waiting for after 30 s.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let end = tokio::time::Instant::now() + Duration::from_secs(30);
     while !condition().await {
         assert!(tokio::time::Instant::now() < end, "waited in vain: {what}");
@@ -184,7 +182,7 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
 }
 
 /// Waits until every projection but these stands at the journal's head.
-pub async fn caught_up(client: &Client, except: &[&str]) {
+pub(crate) async fn caught_up(client: &Client, except: &[&str]) {
     until("every projection at the head", || async {
         status(client)
             .await

@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::NewEvent;
 
-pub struct History {
+pub(crate) struct History {
     rng: StdRng,
     now: DateTime<Utc>,
-    pub events: Vec<NewEvent>,
+    pub(crate) events: Vec<NewEvent>,
     orders: Vec<Order>,
 }
 
@@ -31,7 +31,7 @@ const SKUS: [&str; 7] = ["A", "a", "B-1", "C'quote", "Ünï", "POST", "D"];
 const COUNTRIES: [Option<&str>; 4] = [Some("United Kingdom"), Some("France"), Some("EIRE"), None];
 
 impl History {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut history = Self {
             rng: StdRng::seed_from_u64(seed),
             now: "2010-12-01T22:00:00.000001Z".parse().unwrap(),
@@ -54,7 +54,7 @@ impl History {
     }
 
     /// A history of about this many events.
-    pub fn of_length(seed: u64, length: usize) -> Self {
+    pub(crate) fn of_length(seed: u64, length: usize) -> Self {
         let mut history = Self::new(seed);
         while history.events.len() < length {
             history.step();
@@ -70,7 +70,7 @@ impl History {
         Uuid::from_u128(self.rng.random())
     }
 
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.now += Duration::microseconds(self.rng.random_range(0..7_200_000_000));
         let open: Vec<usize> =
             (0..self.orders.len()).filter(|i| self.orders[*i].phase < 4).collect();
@@ -263,7 +263,7 @@ impl History {
 }
 
 /// Stock by sku: on hand, reserved, shipped.
-pub fn stock(events: &[NewEvent]) -> BTreeMap<String, (i64, i64, i64)> {
+pub(crate) fn stock(events: &[NewEvent]) -> BTreeMap<String, (i64, i64, i64)> {
     let mut stock: BTreeMap<String, (i64, i64, i64)> = BTreeMap::new();
     for event in events.iter().filter(|e| e.stream.starts_with("stock-")) {
         let row = stock.entry(event.data["sku"].as_str().unwrap().to_owned()).or_default();
@@ -280,7 +280,7 @@ pub fn stock(events: &[NewEvent]) -> BTreeMap<String, (i64, i64, i64)> {
 }
 
 /// Sales by some key of event and line: orders, units, sales, returned, cancelled.
-pub fn sales(
+pub(crate) fn sales(
     events: &[NewEvent],
     key: impl Fn(&NewEvent, &Value) -> String,
 ) -> BTreeMap<String, [i64; 4]> {

@@ -1,15 +1,15 @@
 //! Declared queries: scope, paging, positions, and what a request can't do.
 
-mod kit;
-
 use std::{collections::HashMap, time::Duration};
 
+use crate::kit::{
+    Database, Running, append, caught_up, history::History, installed, journal, shipped,
+};
 use daybook_projection::{
     Answer, Catalogue, PrincipalScope, Queries, QueryError, ReadPositions, install,
 };
-use kit::{Database, Running, append, caught_up, history::History, installed, journal, shipped};
 use serde_json::Value;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, error::SqlState};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -275,7 +275,7 @@ async fn a_query_can_not_write() {
             .await
             .unwrap_err();
         let QueryError::Database(error) = error else { panic!("{error:?}") };
-        assert_eq!(error.code().map(|c| c.code()), Some("25006"), "read-only transaction");
+        assert_eq!(error.code().map(SqlState::code), Some("25006"), "read-only transaction");
     }
 }
 

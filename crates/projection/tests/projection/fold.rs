@@ -1,15 +1,13 @@
 //! However a history comes in, the rows are those of plain arithmetic and of a rebuild.
 
-mod kit;
-
 use std::{collections::BTreeMap, sync::Arc};
 
-use daybook_projection::{RebuildDeps, Source, rebuild};
-use kit::{
+use crate::kit::{
     Running, append, caught_up,
     history::{self, History},
     installed, journal, rows, shipped,
 };
+use daybook_projection::{RebuildDeps, Source, rebuild};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use tokio_postgres::Client;
 
@@ -224,7 +222,7 @@ async fn existing_rows_are_found_by_their_primary_key() {
     caught_up(&client, &[]).await;
     running.stop().await;
     // counted when the workers' sessions have ended
-    kit::until("counters of the workers' sessions", || async {
+    crate::kit::until("counters of the workers' sessions", || async {
         client
             .query_one(
                 "select count(*) = 6 from pg_stat_user_tables
@@ -247,4 +245,17 @@ async fn existing_rows_are_found_by_their_primary_key() {
         .unwrap();
     let scanned: Vec<(String, i64)> = scanned.iter().map(|r| (r.get(0), r.get(1))).collect();
     assert_eq!(scanned, []);
+    // nor is another index that begins with the tenant gone through from end to end
+    let gone_through = client
+        .query(
+            "select indexrelname, idx_scan from pg_stat_user_indexes
+             join pg_index using (indexrelid)
+             where schemaname = 'read' and not indisprimary and idx_scan > 0",
+            &[],
+        )
+        .await
+        .unwrap();
+    let gone_through: Vec<(String, i64)> =
+        gone_through.iter().map(|r| (r.get(0), r.get(1))).collect();
+    assert_eq!(gone_through, []);
 }

@@ -1,14 +1,13 @@
 //! What must not go wrong when something goes wrong: zombies, poison, changed definitions.
 
-mod kit;
-
 use std::{fs, path::Path, sync::Arc};
 
+use crate::kit::{NewEvent, Running, append, caught_up, installed, journal, rows, until};
 use daybook_journal::Reader;
 use daybook_projection::{Catalogue, RebuildDeps, RebuildError, Source, install, rebuild, status};
-use kit::{NewEvent, Running, append, caught_up, installed, journal, rows, until};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio_postgres::error::SqlState;
 
 /// A folder of projections made from these files.
 fn folder(projections: &[(&str, &str, &str, &str, &str)]) -> (TempDir, Catalogue) {
@@ -138,7 +137,7 @@ async fn a_zombie_changes_nothing() {
     let other = uuid::Uuid::new_v4();
     assert!(!advance(2, 3, other, definition).await.unwrap(), "another history");
     let refused = advance(2, 3, incarnation, "older".into()).await.unwrap_err();
-    assert_eq!(refused.code().map(|c| c.code()), Some("55000"));
+    assert_eq!(refused.code().map(SqlState::code), Some("55000"));
     assert_eq!(rows(&client, "good").await, before);
     assert_eq!(status(&client).await.unwrap()[0].position, 2);
 }
@@ -216,7 +215,7 @@ async fn what_postgresql_refuses_in_a_folder_is_said_by_name() {
         (table.replace("primary key (tenant, id)", "primary key (id)"), key, apply, "primary key"),
     ] {
         let (_dir, catalogue) = folder(&[(&name, TOML, &table, &key, &apply)]);
-        let database = kit::Database::new().await;
+        let database = crate::kit::Database::new().await;
         let mut client = database.client().await;
         let error = install(&mut client, &catalogue).await.unwrap_err().to_string();
         assert!(error.contains("projection good") && error.contains(said), "{error}");
@@ -225,9 +224,9 @@ async fn what_postgresql_refuses_in_a_folder_is_said_by_name() {
 
 #[tokio::test]
 async fn a_rebuild_under_load_loses_nothing_and_no_reader_fails() {
-    let catalogue = kit::shipped();
+    let catalogue = crate::kit::shipped();
     let (database, client) = installed(&catalogue).await;
-    let history = kit::history::History::of_length(7, 2_000);
+    let history = crate::kit::history::History::of_length(7, 2_000);
     append(&client, 1, &history.events[..1_000]).await;
     let running = Running::start(&database, &catalogue).await;
     caught_up(&client, &[]).await;
@@ -273,4 +272,27 @@ async fn a_rebuild_under_load_loses_nothing_and_no_reader_fails() {
     running.stop().await;
     let report = rebuild(&deps, "stock", Source::Journal, &|_, _| {}).await.unwrap();
     assert_eq!(report.changed_rows, 0);
+}
+
+#[tokio::test]
+async fn a_projection_that_hangs_holds_up_no_other_and_reads_later_what_it_missed() {
+    let (_dir, catalogue) = two();
+    let (database, client) = installed(&catalogue).await;
+    let history: Vec<_> = (1..=60).map(|n| event("Put", &["a", "b"], n)).collect();
+    append(&client, 1, &history).await;
+    let mut holder = database.client().await;
+    let held = holder.transaction().await.unwrap();
+    held.batch_execute("lock table read.poisoned in access exclusive mode").await.unwrap();
+
+    let running = Running::start(&database, &catalogue).await;
+    // many more deliveries than a queue holds
+    for event in journal(&database, 1).await {
+        running.send(vec![event]).await;
+    }
+    caught_up(&client, &["poisoned"]).await;
+    assert_eq!(status(&client).await.unwrap()[1].position, 0);
+    held.commit().await.unwrap();
+    caught_up(&client, &[]).await;
+    running.stop().await;
+    assert_eq!(rows(&client, "poisoned").await, rows(&client, "good").await);
 }

@@ -1,0 +1,9 @@
+//! The projection engine against real PostgreSQL and Kafka, as `./scripts/test` starts them.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod fold;
+mod install;
+mod kafka;
+mod kit;
+mod queries;
+mod trouble;
