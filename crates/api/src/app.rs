@@ -1,6 +1,11 @@
 //! One request from its route to its answer: who asks, may they, what comes back, how it is counted.
 
-use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Buf, Bytes, BytesMut};
 use daybook_commands::{CommandInfo, Shop};
@@ -29,6 +34,10 @@ use crate::{
 
 /// A body as it arrives.
 pub(crate) type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
+
+/// How much of a body that is too large is taken in and thrown away, and for how long.
+const DISCARDED_BYTES: usize = 16 << 20;
+const DISCARD_WAIT: Duration = Duration::from_secs(5);
 
 /// Everything that an answer may need.
 pub(crate) struct App {
@@ -216,23 +225,24 @@ impl App {
     /// The whole body, within the limits.
     pub(crate) async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Failure> {
         let limit = self.limits.body_bytes;
-        let too_large = || Failure::TooLarge { limit };
         let declared = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if declared.is_some_and(|length| length > limit) {
-            return Err(too_large());
+        if declared.is_some_and(|length| length > limit + DISCARDED_BYTES) {
+            return Err(Failure::TooLarge { limit });
         }
         read(body, limit, self.limits.body_wait).await
     }
 }
 
-async fn read(mut body: Body, limit: usize, wait: std::time::Duration) -> Result<Bytes, Failure> {
+async fn read(mut body: Body, limit: usize, wait: Duration) -> Result<Bytes, Failure> {
     let whole = async {
         let mut whole = BytesMut::new();
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|_broken| Failure::TooSlow)?;
             if whole.len() + piece.len() > limit {
+                drop(whole);
+                tokio::time::timeout(DISCARD_WAIT, discard(body)).await.ok();
                 return Err(Failure::TooLarge { limit });
             }
             whole.extend_from_slice(&piece);
@@ -240,6 +250,18 @@ async fn read(mut body: Body, limit: usize, wait: std::time::Duration) -> Result
         Ok(whole.freeze())
     };
     tokio::time::timeout(wait, whole).await.unwrap_or(Err(Failure::TooSlow))
+}
+
+/// Takes in what is still to come, within bounds: a client that is still sending when it is
+/// answered would see a broken connection instead of the answer.
+async fn discard(mut body: Body) {
+    let mut discarded = 0;
+    while let Some(Ok(piece)) = body.next().await {
+        discarded += piece.len();
+        if discarded > DISCARDED_BYTES {
+            return;
+        }
+    }
 }
 
 /// Keeps the gauge right even where a client goes away and its request is dropped.

@@ -80,6 +80,11 @@ impl Shop {
         Self { inner: Arc::new(Inner { writers, seal, fingerprint_key }) }
     }
 
+    /// Whether the writers of all tenants are running.
+    pub fn is_alive(&self) -> bool {
+        self.inner.writers.values().all(Writer::is_alive)
+    }
+
     /// Decides and appends a command; [`SubmitError::Overloaded`] at once when the tenant's queue
     /// is full, [`SubmitError::Unavailable`] when the tenant has no writer here.
     pub async fn execute(&self, tenant: i32, request: Request) -> Result<Outcome, SubmitError> {

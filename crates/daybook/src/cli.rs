@@ -1,6 +1,6 @@
 //! The command line: what can be asked of the binary, with examples.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use daybook_identity::Role;
@@ -259,7 +259,10 @@ fn log_to_stderr(settings: &Settings, quiet: bool) -> anyhow::Result<()> {
     let wanted = if quiet && settings.log == default { "warn" } else { &settings.log };
     let filter = tracing_subscriber::EnvFilter::try_new(wanted)
         .map_err(|error| anyhow::anyhow!("setting log: {error}"))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

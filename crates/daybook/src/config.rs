@@ -94,7 +94,7 @@ impl Default for Settings {
             command_deadline_ms: 5_000,
             worker_jobs: 16,
             shutdown_s: 30,
-            log: "info".to_owned(),
+            log: "info,tokio_postgres=warn,refinery_core=warn".to_owned(),
             log_format: LogFormat::Text,
         }
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use daybook_api::{ApiDeps, Limits};
+use daybook_api::{ApiDeps, Check, Limits};
 use daybook_feed::Relay;
 use daybook_identity::ApiKeys;
 use daybook_journal::{Heads, Reader};
@@ -13,6 +13,9 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::Settings, secrets::Secrets, wiring};
+
+/// How often recorded metrics are condensed.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// Which roles a process has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,9 +170,7 @@ async fn start(settings: &Settings, roles: Roles, process: &mut Process) -> anyh
     if roles.serve
         && let Some(shop) = shop
     {
-        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
-            .install_recorder()
-            .context("metrics can't be recorded")?;
+        let metrics = record_metrics(process)?;
         let (positions, positions_task) = ReadPositions::new(settings.database()?);
         let stop = process.stop_back.clone();
         process.back.spawn(async move {
@@ -177,6 +178,7 @@ async fn start(settings: &Settings, roles: Roles, process: &mut Process) -> anyh
             ("read positions", Ok(()))
         });
         let queries = Queries::new(pool.clone(), &*wiring::catalogue(settings)?, positions);
+        let writers = shop.clone();
         let deps = ApiDeps {
             shop,
             reader,
@@ -185,7 +187,13 @@ async fn start(settings: &Settings, roles: Roles, process: &mut Process) -> anyh
             queries,
             metrics,
             pool,
-            checks: Vec::new(),
+            checks: vec![Check {
+                name: "writer",
+                required: true,
+                probe: Arc::new(move || {
+                    if writers.is_alive() { Ok(()) } else { Err("stopped".to_owned()) }
+                }),
+            }],
             limits: Limits {
                 body_bytes: usize::try_from(settings.body_bytes).unwrap_or(usize::MAX),
                 command_deadline: Duration::from_millis(settings.command_deadline_ms),
@@ -203,6 +211,30 @@ async fn start(settings: &Settings, roles: Roles, process: &mut Process) -> anyh
         });
     }
     Ok(())
+}
+
+/// Starts recording metrics, and what keeps their memory bounded.
+fn record_metrics(
+    process: &mut Process,
+) -> anyhow::Result<metrics_exporter_prometheus::PrometheusHandle> {
+    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new()
+        .set_buckets_for_metric(
+            metrics_exporter_prometheus::Matcher::Full(daybook_api::DURATION_METRIC.to_owned()),
+            daybook_api::DURATION_BUCKETS,
+        )
+        .and_then(metrics_exporter_prometheus::PrometheusBuilder::install_recorder)
+        .context("metrics can't be recorded")?;
+    let (upkeep, stop) = (metrics.clone(), process.stop_back.clone());
+    process.back.spawn(async move {
+        let mut ticks = tokio::time::interval(METRICS_UPKEEP);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return ("metrics", Ok(())),
+                _ = ticks.tick() => upkeep.run_upkeep(),
+            }
+        }
+    });
+    Ok(metrics)
 }
 
 /// Completes with the signal's name when the process is asked to stop.

@@ -6,7 +6,7 @@ use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, ConsumerContext, Rebalance},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     topic_partition_list::TopicPartitionListElem,
 };
 
@@ -38,7 +38,8 @@ impl ClientContext for Link {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if !matches!(error, KafkaError::PartitionEOF(_)) {
+        // Having read everything is no trouble, though librdkafka reports it here too.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
             self.trouble.report(&format_args!("{error} ({reason})"));
         }
     }

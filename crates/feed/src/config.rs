@@ -104,6 +104,9 @@ impl FeedConfig {
             .set("allow.auto.create.topics", "false")
             .set("fetch.wait.max.ms", self.fetch_wait_ms.to_string())
             .set("fetch.error.backoff.ms", "100")
+            // By default a queue that was full is left alone for a second, and a backlog is read
+            // one queue a second.
+            .set("fetch.queue.backoff.ms", "5")
             .set("fetch.message.max.bytes", "4194304")
             .set("queued.min.messages", "20000")
             .set("queued.max.messages.kbytes", "32768");

@@ -1,6 +1,9 @@
 //! One batch of events on its way into a projection: arrays out, a moved checkpoint back.
 
-use std::error::Error;
+use std::{
+    error::Error,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use bytes::BytesMut;
 use chrono::{DateTime, Utc};
@@ -77,9 +80,35 @@ impl<'a> Arrays<'a> {
     }
 }
 
+/// Says when a session should plan its statements anew. Plans are made once and kept; one made
+/// while a table was empty may choose any index, since all look alike then, and would go on using
+/// it. Planned anew whenever the events folded have doubled, a plan is never far behind the table.
+#[derive(Debug, Default)]
+pub(crate) struct Replanning {
+    folded: AtomicUsize,
+    next: AtomicUsize,
+}
+
+impl Replanning {
+    /// To be called before a batch.
+    pub(crate) async fn before(
+        &self,
+        client: &Client,
+        events: usize,
+    ) -> Result<(), tokio_postgres::Error> {
+        let folded = self.folded.fetch_add(events, Ordering::Relaxed);
+        if folded > self.next.load(Ordering::Relaxed) {
+            self.next.store(2 * folded, Ordering::Relaxed);
+            client.batch_execute("discard plans").await?;
+        }
+        Ok(())
+    }
+}
+
 /// A connection prepared to move one projection.
 pub(crate) struct Fold {
     client: Client,
+    replanning: Replanning,
     advance: Statement,
     definition: String,
     reads: Reads,
@@ -122,6 +151,7 @@ impl Fold {
             .await?;
         Ok(Self {
             client,
+            replanning: Replanning::default(),
             advance,
             definition: definition.hash.clone(),
             reads: Reads::any(definition),
@@ -141,6 +171,7 @@ impl Fold {
         step: Step,
         events: &[&StoredEvent],
     ) -> Result<bool, tokio_postgres::Error> {
+        self.replanning.before(&self.client, events.len()).await?;
         let arrays = Arrays::of(events, self.reads);
         let head: [&(dyn ToSql + Sync); 5] =
             [&self.definition, &step.tenant, &step.incarnation, &step.expected, &step.next];

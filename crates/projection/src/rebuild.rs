@@ -96,7 +96,15 @@ pub async fn rebuild(
         .ok_or_else(|| RebuildError::Unknown(projection.to_owned()))?;
     let (client, connection) = deps.config.connect(NoTls).await?;
     let connection = tokio::spawn(connection);
-    let mut rebuild = Rebuild { deps, definition, client, progress, done: 0, total: 0 };
+    let mut rebuild = Rebuild {
+        deps,
+        definition,
+        client,
+        replanning: batch::Replanning::default(),
+        progress,
+        done: 0,
+        total: 0,
+    };
     let result = rebuild.run(source).await;
     connection.abort(); // with it goes the lock
     let (positions, changed_rows) = result?;
@@ -112,6 +120,7 @@ struct Rebuild<'a> {
     deps: &'a RebuildDeps,
     definition: &'a Definition,
     client: Client,
+    replanning: batch::Replanning,
     progress: &'a (dyn Fn(u64, u64) + Send + Sync),
     done: i64,
     total: i64,
@@ -167,8 +176,9 @@ impl Rebuild<'_> {
             Source::Journal => self.read_journal(&tenants).await,
             Source::Kafka => self.read_kafka(&tenants).await,
         };
-        // after an error a transaction may be open; a table left behind is dropped next time
-        let clean = format!("rollback; drop table if exists read.{name}__staging");
+        // a table left behind is dropped next time
+        let undo = if result.is_err() { "rollback; " } else { "" };
+        let clean = format!("{undo}drop table if exists read.{name}__staging");
         self.client.batch_execute(&clean).await.ok();
         result
     }
@@ -212,6 +222,8 @@ impl Rebuild<'_> {
         while staged.position < until {
             let piece = self.deps.piece_positions.unwrap_or(PIECE_POSITIONS).max(1);
             let next = until.min(staged.position + piece);
+            let positions = usize::try_from(piece).unwrap_or(usize::MAX);
+            self.replanning.before(&self.client, positions).await?;
             self.client.query_one(&statement, &[&tenant, &staged.position, &next]).await?;
             self.step(next - staged.position);
             staged.position = next;
@@ -289,6 +301,7 @@ impl Rebuild<'_> {
             }
             if ended || read >= until || relevant.len() >= STAGE_EVENTS || bytes >= STAGE_BYTES {
                 if !relevant.is_empty() {
+                    self.replanning.before(&self.client, relevant.len()).await?;
                     let events: Vec<_> = relevant.iter().collect();
                     batch::stage(&self.client, self.definition, tenant, &events).await?;
                 }

@@ -83,10 +83,14 @@ fn read<T: de::DeserializeOwned>(body: &[u8]) -> Result<T, BadCommand> {
 
 fn explain(path: &serde_path_to_error::Path, error: &serde_json::Error) -> BadCommand {
     let (named, detail) = without_values(error);
-    let mut field = path.to_string();
-    if field == "." {
-        field.clear();
-    }
+    // A part that could not be read is shown as a question mark; that names nothing.
+    let known: Vec<String> = path
+        .to_string()
+        .split('.')
+        .filter(|part| !matches!(*part, "" | "?"))
+        .map(str::to_owned)
+        .collect();
+    let mut field = known.join(".");
     if let Some(name) = named {
         // A missing field's path ends at the object that misses it.
         if field != name && !field.ends_with(&format!(".{name}")) {

@@ -296,3 +296,41 @@ async fn a_projection_that_hangs_holds_up_no_other_and_reads_later_what_it_misse
     running.stop().await;
     assert_eq!(rows(&client, "poisoned").await, rows(&client, "good").await);
 }
+
+#[tokio::test]
+async fn while_a_rebuild_puts_its_rows_in_place_no_projector_moves_them() {
+    let (_dir, catalogue) = two();
+    let (database, client) = installed(&catalogue).await;
+    append(&client, 1, &[event("Put", &["a", "b"], 1)]).await;
+    let running = Running::start(&database, &catalogue).await;
+    caught_up(&client, &[]).await;
+    let waiting = async || -> i64 {
+        let sql = "select count(*) from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock'";
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    };
+
+    // the rebuild finds a wrong row, and is held up when it corrects it
+    client.batch_execute("update read.good set n = 7 where id = 'a'").await.unwrap();
+    let mut holder = database.client().await;
+    let held = holder.transaction().await.unwrap();
+    held.batch_execute("select from read.good where id = 'a' for update").await.unwrap();
+    let deps = RebuildDeps {
+        config: database.config.clone(),
+        catalogue: Arc::new(catalogue.clone()),
+        feed: None,
+        piece_positions: None,
+    };
+    let rebuilding =
+        tokio::spawn(async move { rebuild(&deps, "good", Source::Journal, &|_, _| {}).await });
+    until("the rebuild waits", async || waiting().await == 1).await;
+    append(&client, 1, &[event("Put", &["b"], 1)]).await;
+    running.send(journal(&database, 1).await).await;
+    until("the projector waits too", async || waiting().await == 2).await;
+
+    held.commit().await.unwrap();
+    assert_eq!(rebuilding.await.unwrap().unwrap().changed_rows, 1);
+    caught_up(&client, &[]).await;
+    running.stop().await;
+    assert_eq!(rows(&client, "good").await, rows(&client, "poisoned").await);
+}
