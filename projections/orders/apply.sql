@@ -18,13 +18,17 @@ begin
             from jsonb_array_elements(r.lines) as l (line);
 
     when 'OrderPaymentOpened' then
+        r.expires_at := null;       -- not while a payment is open
         r.payments := r.payments || jsonb_build_object(e.data->>'payment_id', jsonb_build_object(
             'amount', e.data->'amount', 'status', 'open', 'at', e.occurred_at));
     when 'OrderPaymentCaptured' then
+        -- a new deadline, if it was not enough
+        r.expires_at := (e.data->>'expires_at')::timestamptz;
         r.paid := r.paid + (e.data->>'amount')::bigint;
         r.payments := r.payments || jsonb_build_object(e.data->>'payment_id', jsonb_build_object(
             'amount', e.data->'amount', 'status', 'captured', 'at', e.occurred_at));
     when 'OrderPaymentClosed' then
+        r.expires_at := (e.data->>'expires_at')::timestamptz;
         r.payments := r.payments || jsonb_build_object(e.data->>'payment_id', jsonb_build_object(
             'amount', e.data->'amount', 'status', 'closed', 'at', e.occurred_at,
             'reason', e.data->'reason'));

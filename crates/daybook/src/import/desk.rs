@@ -20,7 +20,7 @@ use super::{
 /// Whose idempotency keys an import's are.
 const PRINCIPAL: &str = "import";
 /// How long a command may wait for its turn. Long: an import is in no hurry.
-const DEADLINE: Duration = Duration::from_mins(2);
+const DEADLINE: Duration = Duration::from_secs(30);
 /// How the file's payments were made, as far as Daybook knows.
 const METHOD: &str = "settled elsewhere";
 

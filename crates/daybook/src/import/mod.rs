@@ -78,6 +78,8 @@ pub(crate) async fn run(
         .await
         .context("reading the file panicked")??;
     let read = started.elapsed();
+    // Opened now: after an hour's import it is too late to learn that it can't be written.
+    let json = args.report.as_deref().map(create).transpose()?;
 
     let limits = Limits {
         in_flight: usize::try_from(args.in_flight).unwrap_or(usize::MAX),
@@ -92,9 +94,8 @@ pub(crate) async fn run(
 
     let report = Report::new(&plan, tally, Took { read, send, by_tenth });
     write!(std::io::stdout(), "{report}").context("can't print the report")?;
-    if let Some(path) = &args.report {
-        write_json(&report, path)
-            .with_context(|| format!("can't write the report to {}", path.display()))?;
+    if let Some(json) = json {
+        write_json(&report, json).context("can't write the report")?;
     }
     if let Some(reason) = report.failure() {
         bail!("{reason}");
@@ -102,8 +103,12 @@ pub(crate) async fn run(
     Ok(report)
 }
 
-fn write_json(report: &Report, path: &Path) -> anyhow::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
+fn create(path: &Path) -> anyhow::Result<File> {
+    File::create(path).with_context(|| format!("can't write the report to {}", path.display()))
+}
+
+fn write_json(report: &Report, file: File) -> anyhow::Result<()> {
+    let mut file = BufWriter::new(file);
     serde_json::to_writer_pretty(&mut file, report)?;
     writeln!(file)?;
     file.flush()?;

@@ -143,7 +143,6 @@ pub(crate) async fn send<D: Desk>(
                     tally.stopped = Some(Stopped::Unavailable(error));
                     return tally;
                 }
-                tracing::warn!(%error, row = steps[next].key_row, "sending again");
                 progress.note(&format!(
                     "row {}: {error}; sending again in {:.1} s",
                     steps[next].key_row,
