@@ -78,6 +78,7 @@ stop_process() {
 start_process() {
     local pidfile=$1 log=$2
     shift 2
+    rm -f -- "$pidfile" # an earlier process's number would be taken for this one's
     # shellcheck disable=SC2016  # expanded by the inner shell
     setsid bash -c 'echo $$ >"$1"; shift; exec "$@"' start "$pidfile" "$@" \
         >>"$log" 2>&1 </dev/null 9>&- &
