@@ -11,7 +11,7 @@ use crate::{
     config::{LogFormat, Overrides, Settings},
     doctor,
     import::ImportArgs,
-    roles::{self, Roles},
+    roles,
     secrets::Secrets,
     tools,
 };
@@ -227,11 +227,11 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(&cli.overrides)?;
     log_to_stderr(&settings, matches!(cli.command, Command::Import(_) | Command::Projections(_)))?;
     match cli.command {
-        Command::Up => roles::run(settings, Roles::ALL).await?,
-        Command::Serve => roles::run(settings, Roles::SERVE).await?,
-        Command::Relay => roles::run(settings, Roles::RELAY).await?,
-        Command::Project => roles::run(settings, Roles::PROJECT).await?,
-        Command::Work => roles::run(settings, Roles::WORK).await?,
+        Command::Up => roles::run(settings, &roles::Role::ALL).await?,
+        Command::Serve => roles::run(settings, &[roles::Role::Serve]).await?,
+        Command::Relay => roles::run(settings, &[roles::Role::Relay]).await?,
+        Command::Project => roles::run(settings, &[roles::Role::Project]).await?,
+        Command::Work => roles::run(settings, &[roles::Role::Work]).await?,
         Command::Migrate => tools::migrate(&settings).await?,
         Command::Doctor => return doctor::run(&settings).await,
         Command::Import(Import::UciRetail(args)) => tools::import(&settings, args).await?,

@@ -17,22 +17,17 @@ use crate::{config::Settings, secrets::Secrets, wiring};
 /// How often recorded metrics are condensed.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
-/// Which roles a process has.
+/// What a process can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Roles {
-    serve: bool,
-    relay: bool,
-    project: bool,
-    work: bool,
+pub(crate) enum Role {
+    Serve,
+    Relay,
+    Project,
+    Work,
 }
 
-impl Roles {
-    const NONE: Self = Self { serve: false, relay: false, project: false, work: false };
-    pub(crate) const ALL: Self = Self { serve: true, relay: true, project: true, work: true };
-    pub(crate) const SERVE: Self = Self { serve: true, ..Self::NONE };
-    pub(crate) const RELAY: Self = Self { relay: true, ..Self::NONE };
-    pub(crate) const PROJECT: Self = Self { project: true, ..Self::NONE };
-    pub(crate) const WORK: Self = Self { work: true, ..Self::NONE };
+impl Role {
+    pub(crate) const ALL: [Self; 4] = [Self::Serve, Self::Relay, Self::Project, Self::Work];
 }
 
 /// Tasks of one process, in two stages: what takes requests stops first, what they rely on after.
@@ -44,7 +39,7 @@ struct Process {
 }
 
 /// Runs the roles until SIGINT or SIGTERM, or until one of them fails.
-pub(crate) async fn run(settings: Settings, roles: Roles) -> anyhow::Result<()> {
+pub(crate) async fn run(settings: Settings, roles: &[Role]) -> anyhow::Result<()> {
     let mut process = Process {
         front: JoinSet::new(),
         back: JoinSet::new(),
@@ -93,7 +88,8 @@ async fn drain(
     }
 }
 
-async fn start(settings: &Settings, roles: Roles, process: &mut Process) -> anyhow::Result<()> {
+async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> anyhow::Result<()> {
+    let has = |role| roles.contains(&role);
     let secrets = Secrets::new(&settings.secrets_dir);
     let pool = wiring::pool(settings)?;
     let reader = Reader::new(pool.clone());
@@ -105,7 +101,7 @@ async fn start(settings: &Settings, roles: Roles, process: &mut Process) -> anyh
         ("heads", Ok(()))
     });
 
-    let shop = if roles.serve || roles.work {
+    let shop = if has(Role::Serve) || has(Role::Work) {
         let (shop, writers) = wiring::shop(settings, &secrets, &tenants)?;
         for writer in writers {
             let stop = process.stop_back.clone();
@@ -119,7 +115,7 @@ async fn start(settings: &Settings, roles: Roles, process: &mut Process) -> anyh
         None
     };
 
-    if roles.relay {
+    if has(Role::Relay) {
         let relay = Relay::new(
             wiring::feed(settings)?,
             pool.clone(),
@@ -132,7 +128,7 @@ async fn start(settings: &Settings, roles: Roles, process: &mut Process) -> anyh
             .back
             .spawn(async move { ("relay", relay.run(stop).await.map_err(anyhow::Error::new)) });
     }
-    if roles.project {
+    if has(Role::Project) {
         let projector = Projector::new(
             settings.database()?,
             reader.clone(),
@@ -146,7 +142,7 @@ async fn start(settings: &Settings, roles: Roles, process: &mut Process) -> anyh
             ("project", Ok(()))
         });
     }
-    if roles.work
+    if has(Role::Work)
         && let Some(shop) = &shop
     {
         let deps = WorkerDeps {
@@ -167,7 +163,7 @@ async fn start(settings: &Settings, roles: Roles, process: &mut Process) -> anyh
             ("work", Ok(()))
         });
     }
-    if roles.serve
+    if has(Role::Serve)
         && let Some(shop) = shop
     {
         let metrics = record_metrics(process)?;

@@ -228,7 +228,7 @@ async fn limits_are_refused_by_name_and_a_full_queue_at_once() {
         ..WriterConfig::default()
     };
     let (writer, task) =
-        Writer::new(database.config(), database.tenant(), Arc::new(Bank), bank::keys(), small);
+        Writer::new(database.config(), Database::tenant(), Arc::new(Bank), bank::keys(), small);
     // Nobody works yet, so the queue stays full.
     let first = writer.enqueue(submission("1", Command::deposit("a", 1))).await;
     let second = writer.submit(submission("2", Command::deposit("a", 1))).await;
@@ -249,7 +249,7 @@ async fn a_command_that_waited_too_long_has_no_effect() {
     let database = Database::create().await;
     let (writer, task) = Writer::new(
         database.config(),
-        database.tenant(),
+        Database::tenant(),
         Arc::new(Bank),
         bank::keys(),
         WriterConfig::default(),
@@ -269,7 +269,7 @@ async fn a_writer_that_stops_finishes_what_was_queued() {
     let database = Database::create().await;
     let (writer, task) = Writer::new(
         database.config(),
-        database.tenant(),
+        Database::tenant(),
         Arc::new(Bank),
         bank::keys(),
         WriterConfig::default(),

@@ -1,5 +1,7 @@
 //! A tiny bank to test the journal with, and a database of its own for each test.
 
+#![allow(clippy::unwrap_used, reason = "a kit for tests: a failure here fails the test")]
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
@@ -124,7 +126,7 @@ pub(crate) fn submission(key: &str, command: Command) -> Submission<Command> {
             principal: "test".to_owned(),
             key: key.to_owned(),
             fingerprint: [1; 32],
-            keep: Some(Duration::from_secs(60)),
+            keep: Some(Duration::from_mins(1)),
             remember_refusals: true,
         },
         meta: Meta {
@@ -183,7 +185,7 @@ impl Database {
         Reader::new(deadpool_postgres::Pool::builder(manager).max_size(2).build().unwrap())
     }
 
-    pub(crate) fn tenant(&self) -> Tenant {
+    pub(crate) fn tenant() -> Tenant {
         Tenant { id: 1, name: "main".to_owned(), partition: 0 }
     }
 
@@ -191,7 +193,7 @@ impl Database {
     pub(crate) fn writer(&self) -> Writer<Bank> {
         let (writer, task) = Writer::new(
             self.config(),
-            self.tenant(),
+            Self::tenant(),
             Arc::new(Bank),
             keys(),
             WriterConfig::default(),

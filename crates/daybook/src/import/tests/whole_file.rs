@@ -83,5 +83,4 @@ fn the_known_totals_come_out() {
     assert_eq!(json["totals"]["bad_debt"], -1_106_206);
     let text = report.to_string();
     assert!(text.contains("10,655,622.48"), "{text}");
-    println!("{text}");
 }
