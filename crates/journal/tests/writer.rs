@@ -1,5 +1,7 @@
 //! The writer against a real PostgreSQL: order, idempotency, races, lost connections.
 
+#![allow(clippy::unwrap_used, reason = "a failure in a helper fails the test")]
+
 mod bank;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
