@@ -133,7 +133,11 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
             settings.database()?,
             reader.clone(),
             wiring::catalogue(settings)?,
-            ProjectorSettings::default(),
+            ProjectorSettings {
+                // Installations that share a cluster share no topic, and so no group.
+                group: format!("{}.projector", settings.topic),
+                ..ProjectorSettings::default()
+            },
         );
         let feed = wiring::feed(settings)?;
         let stop = process.stop_back.clone();

@@ -28,7 +28,8 @@ pub(crate) struct Report {
     rows: Rows,
     invoices: Invoices,
     commands: Vec<Commands>,
-    /// Commands refused or failed: how many, and the first of them.
+    /// Commands refused or failed: how many, and the first of them. Not counted are products
+    /// that were there before.
     unaccepted_count: u64,
     unaccepted: Vec<Unaccepted>,
     totals: Totals,
@@ -237,18 +238,12 @@ impl Report {
     }
 
     /// What went wrong, if anything did: not every command was decided, or some were not
-    /// accepted. A product that was there before is no harm.
+    /// accepted.
     pub(crate) fn failure(&self) -> Option<String> {
         if let Some(stopped) = &self.stopped {
             return Some(format!("the import is not finished: {stopped}; run it again to go on"));
         }
-        let known: u64 = self
-            .commands
-            .iter()
-            .filter(|commands| commands.command == "AddProduct")
-            .filter_map(|commands| commands.counts.refused.get("product-exists"))
-            .sum();
-        let count = self.unaccepted_count - known;
+        let count = self.unaccepted_count;
         (count > 0).then(|| format!("{} commands were not accepted", text::grouped(count)))
     }
 }

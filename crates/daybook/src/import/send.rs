@@ -83,7 +83,7 @@ pub(crate) struct Counts {
 pub(crate) struct Tally {
     /// By command name.
     pub(crate) by_command: BTreeMap<&'static str, Counts>,
-    /// Those not accepted, the first [`MAX_NAMED`].
+    /// Those not accepted, the first [`MAX_NAMED`]. Products that were there before don't count.
     pub(crate) unaccepted: Vec<Unaccepted>,
     /// How many there are in all.
     pub(crate) unaccepted_count: u64,
@@ -188,6 +188,9 @@ impl Tally {
             }
             Ok(Outcome { verdict: Verdict::Refused(refusal), .. }) => {
                 *counts.refused.entry(refusal.code.clone()).or_default() += 1;
+                if (command, refusal.code.as_str()) == ("AddProduct", "product-exists") {
+                    return; // Another file brought it before: no harm.
+                }
                 let values = refusal.values.to_string();
                 (refusal.code, format!("{} {values}", refusal.detail))
             }

@@ -1,5 +1,6 @@
 //! Tests of the importer as a whole: what it plans, and that it gets there.
 
+mod comparison;
 mod planning;
 mod sending;
 mod whole_file;

@@ -127,7 +127,8 @@ impl State {
         };
         let known = |code: &u32| self.products.contains(code);
         let allowed = match &plan.steps[index].action {
-            Action::AddProduct { code } => !known(code),
+            Action::AddProduct { code } if known(code) => return refused("product-exists"),
+            Action::AddProduct { .. } => true,
             Action::ReceiveStock { code, .. } => known(code),
             Action::AdjustStock { adjustment } => known(&plan.adjustments[*adjustment].code),
             Action::PlaceOrder { order } => {
@@ -286,12 +287,15 @@ async fn a_refusal_is_counted_and_does_not_stop_the_rest() {
     let plan =
         plan_of(&["1,A,x,1,2010-12-01 08:26:00,1,1.0,UK", "2,B,x,1,2010-12-01 08:26:00,1,1.0,UK"]);
     let shop = FakeShop::new(&plan, 1, 0);
-    shop.state.borrow_mut().products.insert(0);
+    shop.state.borrow_mut().products.insert(1);
+    shop.state.borrow_mut().placed.insert(0);
     let tally = sent(&shop, 3, &CancellationToken::new()).await;
     assert_eq!(tally.decided, plan.steps.len());
     assert_eq!(tally.unaccepted_count, 1);
-    assert_eq!((tally.unaccepted[0].row, tally.unaccepted[0].command), (1, "AddProduct"));
-    assert_eq!(tally.by_command["AddProduct"].refused["wrong-state"], 1);
+    let refused = &tally.unaccepted[0];
+    assert_eq!((refused.row, refused.command), (1, "PlaceOrder"));
+    assert_eq!(tally.by_command["PlaceOrder"].refused["wrong-state"], 1);
+    assert_eq!(tally.by_command["AddProduct"].refused["product-exists"], 1, "no harm");
 }
 
 #[tokio::test]
