@@ -4,10 +4,10 @@
 
 mod bank;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
-use bank::{Bank, Command, Database, submission};
-use daybook_journal::{EventFilter, SubmitError, Verdict, Writer, WriterConfig};
+use bank::{Command, Database, submission};
+use daybook_journal::{EventFilter, SubmitError, Verdict, WriterConfig};
 use futures::future::join_all;
 
 /// Every event of the tenant is in place: positions and versions without a gap, times that never
@@ -229,8 +229,7 @@ async fn limits_are_refused_by_name_and_a_full_queue_at_once() {
         queue_commands: 1,
         ..WriterConfig::default()
     };
-    let (writer, task) =
-        Writer::new(database.config(), Database::tenant(), Arc::new(Bank), bank::keys(), small);
+    let (writer, task) = database.idle_writer(small);
     // Nobody works yet, so the queue stays full.
     let first = writer.enqueue(submission("1", Command::deposit("a", 1))).await;
     let second = writer.submit(submission("2", Command::deposit("a", 1))).await;
@@ -249,13 +248,7 @@ async fn limits_are_refused_by_name_and_a_full_queue_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_waited_too_long_has_no_effect() {
     let database = Database::create().await;
-    let (writer, task) = Writer::new(
-        database.config(),
-        Database::tenant(),
-        Arc::new(Bank),
-        bank::keys(),
-        WriterConfig::default(),
-    );
+    let (writer, task) = database.idle_writer(WriterConfig::default());
     let mut late = submission("late", Command::deposit("a", 1));
     late.deadline = Duration::from_millis(20);
     assert_eq!(writer.submit(late).await, Err(SubmitError::Expired));
@@ -269,13 +262,7 @@ async fn a_command_that_waited_too_long_has_no_effect() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_stops_finishes_what_was_queued() {
     let database = Database::create().await;
-    let (writer, task) = Writer::new(
-        database.config(),
-        Database::tenant(),
-        Arc::new(Bank),
-        bank::keys(),
-        WriterConfig::default(),
-    );
+    let (writer, task) = database.idle_writer(WriterConfig::default());
     let pending = join_all(
         (0..100).map(|n| writer.enqueue(submission(&format!("{n}"), Command::deposit("a", 1)))),
     )

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use daybook_journal::{
     CorruptEvent, Decision, Encoded, IdempotencyKey, Loaded, MacKeys, Meta, Model, Reader, Refusal,
-    Submission, Tenant, Writer, WriterConfig,
+    Submission, Tenant, Writer, WriterConfig, WriterTask,
 };
 use serde_json::json;
 use tokio_postgres::NoTls;
@@ -185,21 +185,20 @@ impl Database {
         Reader::new(deadpool_postgres::Pool::builder(manager).max_size(2).build().unwrap())
     }
 
-    pub(crate) fn tenant() -> Tenant {
+    fn tenant() -> Tenant {
         Tenant { id: 1, name: "main".to_owned(), partition: 0 }
     }
 
     /// A running writer, as a process of its own would have.
     pub(crate) fn writer(&self) -> Writer<Bank> {
-        let (writer, task) = Writer::new(
-            self.config(),
-            Self::tenant(),
-            Arc::new(Bank),
-            keys(),
-            WriterConfig::default(),
-        );
+        let (writer, task) = self.idle_writer(WriterConfig::default());
         tokio::spawn(task.run(CancellationToken::new()));
         writer
+    }
+
+    /// A writer whose task the test runs when it wants to.
+    pub(crate) fn idle_writer(&self, settings: WriterConfig) -> (Writer<Bank>, WriterTask<Bank>) {
+        Writer::new(self.config(), Self::tenant(), Arc::new(Bank), keys(), settings)
     }
 
     pub(crate) async fn drop(self) {
