@@ -10,6 +10,8 @@ begin
         r.country := e.data->>'country';
         r.currency := e.data->>'currency';
         r.status := 'placed';
+        r.shipping := (e.data->>'shipping')::bigint;
+        r.tax := (e.data->>'tax')::bigint;
         r.total := (e.data->>'total')::bigint;
         r.placed_at := e.occurred_at;
         r.expires_at := (e.data->>'expires_at')::timestamptz;

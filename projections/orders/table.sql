@@ -10,7 +10,9 @@ create table read.orders (
     -- placed, paid, partly_shipped, shipped, delivered, cancelled, expired
     status text not null,
     version integer not null,               -- of the order's stream, for If-Match
-    total bigint not null default 0,
+    shipping bigint not null default 0,
+    tax bigint not null default 0,          -- beside the prices
+    total bigint not null default 0,        -- lines, shipping and tax
     credited bigint not null default 0,     -- cancelled, expired and returned lines, goodwill
     paid bigint not null default 0,         -- captured
     refunded bigint not null default 0,     -- given back, settled

@@ -14,7 +14,7 @@ mod wire;
 
 pub use authority::Authority;
 pub use catalogue::{CommandInfo, catalogue};
-pub use events::{ShopEvent, event_schema, event_types};
+pub use events::{ShopEvent, event_schema, event_types, event_version};
 pub use model::{ShopCommand, ShopModel, ShopSettings, ShopState};
 pub use shop::{Pending, Request, SealToken, Shop};
 pub use wire::*;

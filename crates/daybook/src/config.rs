@@ -1,9 +1,10 @@
 //! Settings: defaults, then a file, then the environment, then flags; typed, refused by name.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use daybook_commands::{Amount, Currency};
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -47,6 +48,10 @@ pub(crate) struct Settings {
     pub(crate) reservation_s: u32,
     /// How long a payment may stay open, seconds.
     pub(crate) payment_deadline_s: u32,
+    /// What is asked for sending an order, in minor units by currency, as `GBP:395,EUR:450`.
+    pub(crate) flat_shipping: String,
+    /// Whether partners may say what is asked for shipping and tax of the orders they place.
+    pub(crate) partners_charge: bool,
     /// How long a client's idempotency key is kept, seconds.
     pub(crate) idempotency_keep_s: u64,
     /// How long a command may wait before it is sent, milliseconds.
@@ -90,6 +95,8 @@ impl Default for Settings {
             body_bytes: 1 << 20,
             reservation_s: 15 * 60,
             payment_deadline_s: 60 * 60,
+            flat_shipping: String::new(),
+            partners_charge: false,
             idempotency_keep_s: 30 * 24 * 60 * 60,
             command_deadline_ms: 5_000,
             worker_jobs: 16,
@@ -190,7 +197,28 @@ impl Settings {
         at_least("cached_streams", self.cached_streams, 1)?;
         at_least("worker_jobs", self.worker_jobs, 1)?;
         at_least("body_bytes", usize::try_from(self.body_bytes).unwrap_or(usize::MAX), 1024)?;
+        self.flat_shipping()?;
         Ok(())
+    }
+
+    /// What is asked for sending an order, by its currency.
+    pub(crate) fn flat_shipping(&self) -> anyhow::Result<BTreeMap<Currency, Amount>> {
+        let listed = self.flat_shipping.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+        let mut amounts = BTreeMap::new();
+        for pair in listed {
+            let amount = || {
+                let (code, minor_units) = pair.split_once(':')?;
+                let amount = Amount::new(minor_units.trim().parse().ok()?).ok()?;
+                Some((Currency::new(code.trim()).ok()?, amount))
+            };
+            let (currency, amount) = amount().with_context(|| {
+                format!("setting flat_shipping is {pair}; expected minor units, as GBP:395,EUR:450")
+            })?;
+            if amounts.insert(currency, amount).is_some() {
+                bail!("setting flat_shipping names a currency twice: {pair}");
+            }
+        }
+        Ok(amounts)
     }
 
     /// The connection settings for PostgreSQL.
@@ -263,6 +291,10 @@ mod tests {
         assert!(refused("log_format=yaml").contains("setting log_format"));
         assert!(refused("lisen=1").contains("--set lisen: there is no such setting"));
         assert!(refused("listen").contains("expected NAME=VALUE"));
+        for pair in ["GBP", "GBP:-1", "GBP:3.95", "PND:1", "GBP:1,GBP:2"] {
+            let refused = refused(&format!("flat_shipping={pair}"));
+            assert!(refused.contains("setting flat_shipping"), "{refused}");
+        }
     }
 
     #[test]
@@ -272,6 +304,14 @@ mod tests {
         assert_eq!(settings.topic, "other");
         assert_eq!(settings.log_format, LogFormat::Json);
         assert_eq!(settings.tenant, "main");
+    }
+
+    #[test]
+    fn flat_shipping_is_a_list_of_amounts() {
+        let shipping = with(&["flat_shipping=GBP:395, EUR:450"]).unwrap().flat_shipping().unwrap();
+        let gbp = Currency::new("GBP").unwrap();
+        assert_eq!((shipping.len(), shipping[&gbp].get()), (2, 395));
+        assert!(with(&[]).unwrap().flat_shipping().unwrap().is_empty());
     }
 
     #[test]

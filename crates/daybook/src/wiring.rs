@@ -109,6 +109,8 @@ pub(crate) fn shop(
             tenant: tenant.name.clone(),
             reservation_ms: settings.reservation_s.saturating_mul(1000),
             payment_deadline_ms: settings.payment_deadline_s.saturating_mul(1000),
+            flat_shipping: settings.flat_shipping()?,
+            partners_charge: settings.partners_charge,
             ..ShopSettings::default()
         }));
         let (writer, task) =

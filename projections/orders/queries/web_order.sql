@@ -1,4 +1,4 @@
-select order_id, reference, status, version, country, currency, total, credited, paid, refunded,
+select order_id, reference, status, version, country, currency, shipping, tax, total, credited, paid, refunded,
        greatest(total - credited - paid + refunded, 0) as due, units,
        placed_at, expires_at, paid_at, shipped_at, delivered_at, closed_at, close_reason,
        read.order_lines(lines, shipments, credits) as lines,

@@ -196,6 +196,7 @@ impl<'a> Desk<'a> {
             | Authority::Operator
             | Authority::Backend => Some(self.expiry()),
         };
+        let (shipping, tax) = self.charges(c)?;
         let new = NewOrder {
             order: id,
             customer,
@@ -204,6 +205,8 @@ impl<'a> Desk<'a> {
             country: c.country.as_ref().map(wire::Country::domain),
             currency: c.currency.domain(),
             lines,
+            shipping,
+            tax,
             expected_total: c.expected_total.map(wire::Amount::domain),
             expires_at,
         };
@@ -216,6 +219,8 @@ impl<'a> Desk<'a> {
             if let order::Event::Placed(placed) = &event {
                 result = json!({
                     "order_id": id.0,
+                    "shipping": placed.shipping.get(),
+                    "tax": placed.tax.get(),
                     "total": placed.total.get(),
                     "currency": placed.currency.code(),
                     "expires_at": placed.expires_at.map(|time| Time(time).to_string()),
@@ -246,6 +251,27 @@ impl<'a> Desk<'a> {
                 Ok((named.map(CustomerId), None))
             }
         }
+    }
+
+    /// Shipping and tax, what is asked for beside the lines. Like prices, buyers don't name them:
+    /// they may insist on what they were shown by `expected_total`.
+    fn charges(&self, c: &wire::PlaceOrder) -> Result<(Amount, Amount), Refusal> {
+        let settings = &self.model.settings;
+        let flat = settings.flat_shipping.get(&c.currency).copied();
+        let (may_name, flat) = match self.asked.authority {
+            // What history doesn't name was not asked for.
+            Authority::Import => (true, None),
+            Authority::Operator => (true, flat),
+            Authority::Partner(_) => (settings.partners_charge, flat),
+            Authority::Customer(_) | Authority::Backend => (false, flat),
+        };
+        let named = [("shipping", c.shipping), ("tax", c.tax)];
+        if let Some((field, _)) = named.iter().find(|(_, named)| named.is_some() && !may_name) {
+            let detail = format!("The {field} is the shop's to say.");
+            return Err(refuse("charge-not-allowed", detail, json!({ "field": field })));
+        }
+        let amount = |named: Option<wire::Amount>| named.map_or(Amount::ZERO, wire::Amount::domain);
+        Ok((amount(c.shipping.or(flat)), amount(c.tax)))
     }
 
     fn new_line(

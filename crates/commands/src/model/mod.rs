@@ -10,6 +10,8 @@ mod states;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use daybook_domain::{Aggregate, order::Order, payment::Payment, product::Product, stock::Stock};
 use daybook_journal::{CorruptEvent, Decision, Encoded, Loaded, Model, Refusal};
@@ -18,7 +20,7 @@ use uuid::Uuid;
 use crate::{
     authority::Authority,
     events::{self, ShopEvent},
-    wire::Command,
+    wire::{self, Command},
 };
 
 /// What can be set about a shop.
@@ -35,6 +37,10 @@ pub struct ShopSettings {
     pub gateway: String,
     /// Most lines of an order.
     pub max_lines: usize,
+    /// What is asked for sending an order, by its currency; a currency that is missing: nothing.
+    pub flat_shipping: BTreeMap<wire::Currency, wire::Amount>,
+    /// Whether partners may say what is asked for shipping and tax of the orders they place.
+    pub partners_charge: bool,
 }
 
 impl Default for ShopSettings {
@@ -45,6 +51,8 @@ impl Default for ShopSettings {
             payment_deadline_ms: 60 * 60 * 1000,
             gateway: "sandbox".to_owned(),
             max_lines: 2_000,
+            flat_shipping: BTreeMap::new(),
+            partners_charge: false,
         }
     }
 }

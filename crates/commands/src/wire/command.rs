@@ -101,7 +101,14 @@ pub struct PlaceOrder {
     #[serde(deserialize_with = "object::list")]
     #[schemars(length(min = 1))]
     pub lines: Vec<OrderLine>,
-    /// The total that the buyer was shown, in minor units: another one is refused.
+    /// What is asked for sending it, in minor units: for operators. Otherwise it is the shop's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping: Option<Amount>,
+    /// What is asked for tax beside the prices, in minor units: for operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<Amount>,
+    /// The total that the buyer was shown, in minor units, with shipping and tax: another one is
+    /// refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_total: Option<Amount>,
 }

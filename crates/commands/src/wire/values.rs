@@ -243,7 +243,7 @@ impl JsonSchema for Sku {
 }
 
 /// A currency of ISO 4217.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency(domain::Currency);
 
 impl Currency {

@@ -128,6 +128,8 @@ fn command(plan: &Plan, ids: &Ids, gbp: Currency, index: usize) -> Result<Comman
                 currency: gbp,
                 reference: Some(Reference::new(names.invoices.text(order.invoice))?),
                 lines: lines.collect::<Result<_, Invalid>>()?,
+                shipping: None,
+                tax: None,
                 expected_total: Some(Amount::new(order.total)?),
             })
         }

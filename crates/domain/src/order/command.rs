@@ -121,6 +121,10 @@ pub struct NewOrder {
     pub currency: Currency,
     /// What is ordered.
     pub lines: Vec<NewLine>,
+    /// What is asked for sending it, beside the lines.
+    pub shipping: Amount,
+    /// What is asked for tax, beside the lines: nothing where prices hold it already.
+    pub tax: Amount,
     /// What the buyer was shown.
     pub expected_total: Option<Amount>,
     /// When its reservation ends unless it is paid.

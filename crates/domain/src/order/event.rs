@@ -112,7 +112,11 @@ pub struct PlacedOrder {
     pub currency: Currency,
     /// Its lines, numbered from 1.
     pub lines: Arc<[Line]>,
-    /// Sum of the lines' amounts.
+    /// What is asked for sending it.
+    pub shipping: Amount,
+    /// What is asked for tax.
+    pub tax: Amount,
+    /// Sum of the lines' amounts, shipping and tax.
     pub total: Amount,
     /// When its reservation ends unless it is paid. `None`: never.
     pub expires_at: Option<DateTime<Utc>>,

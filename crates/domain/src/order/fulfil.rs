@@ -29,6 +29,9 @@ pub(super) fn place(new: &NewOrder) -> Result<Vec<Event>, Refusal> {
             tracked: asked.tracked,
         });
     }
+    for charge in [new.shipping, new.tax] {
+        total = total.checked_add(charge).ok_or(Refusal::TooLarge)?;
+    }
     if let Some(expected) = new.expected_total.filter(|expected| *expected != total) {
         return Err(Refusal::TotalDiffers { expected, actual: total });
     }
@@ -40,6 +43,8 @@ pub(super) fn place(new: &NewOrder) -> Result<Vec<Event>, Refusal> {
         country: new.country.clone(),
         currency: new.currency,
         lines: lines.into(),
+        shipping: new.shipping,
+        tax: new.tax,
         total,
         // Nothing to pay, nothing to wait for.
         expires_at: new.expires_at.filter(|_| !total.is_zero()),

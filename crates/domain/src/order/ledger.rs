@@ -78,7 +78,7 @@ impl Ledger {
         Self { total, credited: Amount::ZERO, parts: Vec::new() }
     }
 
-    /// Sum of the lines.
+    /// Sum of the lines, shipping and tax.
     pub fn total(&self) -> Amount {
         self.total
     }

@@ -25,6 +25,8 @@ pub(in super::super) fn decode(kind: &str, data: &str) -> Result<Event, CorruptE
                 country: s.country,
                 currency: s.currency.domain(),
                 lines: s.lines.into_iter().map(placed_line).collect(),
+                shipping: s.shipping.domain(),
+                tax: s.tax.domain(),
                 total: s.total.domain(),
                 expires_at: s.expires_at.map(|time| time.0),
             })

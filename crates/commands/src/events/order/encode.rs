@@ -167,6 +167,8 @@ fn order_placed(placed: &order::PlacedOrder) -> stored::OrderPlaced {
         country: placed.country.clone(),
         currency: placed.currency.into(),
         lines: placed.lines.iter().map(line).collect(),
+        shipping: placed.shipping.into(),
+        tax: placed.tax.into(),
         total: placed.total.into(),
         expires_at: placed.expires_at.map(Into::into),
     }

@@ -25,7 +25,11 @@ pub(super) struct OrderPlaced {
     pub(super) currency: Currency,
     /// What is ordered.
     pub(super) lines: Vec<PlacedLine>,
-    /// Sum of the lines, in minor units.
+    /// What is asked for sending it, in minor units.
+    pub(super) shipping: Amount,
+    /// What is asked for tax beside the prices, in minor units.
+    pub(super) tax: Amount,
+    /// Sum of the lines, shipping and tax, in minor units.
     pub(super) total: Amount,
     /// When its reservation ends unless it is paid.
     pub(super) expires_at: Option<Time>,
@@ -109,7 +113,7 @@ pub(super) struct OrderPaid {
     pub(super) customer_id: Option<Uuid>,
     /// Where it goes.
     pub(super) country: Option<Text>,
-    /// Sum of its lines, in minor units.
+    /// Sum of its lines, shipping and tax, in minor units.
     pub(super) total: Amount,
     /// Its currency.
     pub(super) currency: Currency,

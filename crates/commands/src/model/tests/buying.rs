@@ -59,6 +59,49 @@ fn a_customer_names_no_price_and_no_other_customer() {
 }
 
 #[test]
+fn a_buyer_names_neither_shipping_nor_tax() {
+    let mut shelf = Shelf::stocked();
+    shelf.does(Authority::Operator, "ReceiveStock", json!({ "sku": "PLATE", "quantity": 50 }));
+    let with = |field: &str, amount: i64| {
+        let mut body = order();
+        body[field] = json!(amount);
+        body
+    };
+    let refused = |field: &str| ("charge-not-allowed".to_owned(), json!({ "field": field }));
+    for field in ["shipping", "tax"] {
+        for buyer in [ANNA, PARTNER] {
+            assert_eq!(shelf.refuses(buyer, "PlaceOrder", with(field, 0)), refused(field));
+        }
+        let done = shelf.does(Authority::Operator, "PlaceOrder", with(field, 70));
+        assert_eq!((&done.result[field], &done.result["total"]), (&json!(70), &json!(1120)));
+        assert_eq!((&done.data[0][field], &done.data[0]["total"]), (&json!(70), &json!(1120)));
+    }
+
+    // The shop says what sending costs; who buys may insist on what was shown.
+    let (gbp, flat) = (wire::Currency::new("GBP").unwrap(), wire::Amount::new(395).unwrap());
+    let flat_shipping = BTreeMap::from([(gbp, flat)]);
+    let settings = ShopSettings { flat_shipping, partners_charge: true, ..ShopSettings::default() };
+    shelf.model = ShopModel::new(settings);
+    let (code, values) = shelf.refuses(ANNA, "PlaceOrder", with("expected_total", 1050));
+    assert_eq!((&*code, values), ("total-differs", json!({ "expected": 1050, "actual": 1445 })));
+    assert_eq!(shelf.refuses(ANNA, "PlaceOrder", with("shipping", 395)), refused("shipping"));
+    let done = shelf.does(ANNA, "PlaceOrder", with("expected_total", 1445));
+    assert_eq!((&done.data[0]["shipping"], &done.data[0]["tax"]), (&json!(395), &json!(0)));
+    // A partner that may, and an operator, may waive it; history has what it names.
+    for (authority, body, total) in [
+        (PARTNER, order(), 1445),
+        (PARTNER, with("shipping", 0), 1050),
+        (Authority::Operator, with("tax", 5), 1450),
+        (Authority::Import, order(), 1050),
+    ] {
+        let mut body = body;
+        body["lines"][1]["quantity"] = json!(1);
+        let done = shelf.does(authority, "PlaceOrder", body);
+        assert_eq!(done.result["total"], total - 300, "{authority:?}");
+    }
+}
+
+#[test]
 fn what_is_unknown_or_differs_is_refused_with_its_values() {
     let mut shelf = Shelf::stocked();
     let place = |line: Value, currency: &str| json!({ "currency": currency, "lines": [line] });

@@ -18,6 +18,25 @@ fn what_the_buyer_was_shown_is_what_is_charged() {
 }
 
 #[test]
+fn shipping_and_tax_are_asked_for_beside_the_lines() {
+    let charged = NewOrder { shipping: amount(50), tax: amount(210), ..new_order() };
+    let shown = NewOrder { expected_total: Some(amount(1260)), ..charged.clone() };
+    let given = happened(&[]).when(&Command::Place(shown)).accepted();
+    assert_eq!(given.0.details().unwrap().ledger().due(), amount(1260));
+    let refusal = Refusal::OverCharge { due: amount(1260), captured: amount(0), open: amount(0) };
+    given.clone().when(&open(1, gbp(1261))).refused(&refusal);
+    given.clone().when(&open(1, gbp(1000))).accepted().when(&capture(1)).accepted();
+    // What is sent and comes back is the goods: their price is credited, shipping and tax are not.
+    let paid = given.when(&record(1, gbp(1260))).accepted().when(&ship(None)).accepted();
+    let back = paid.when(&take_back(&[(1, 2, None), (2, 4, None)], RefundBy::Elsewhere)).accepted();
+    assert_eq!(back.0.details().unwrap().ledger().due(), amount(260));
+    for (shipping, tax) in [(Amount::MAX, amount(0)), (amount(0), Amount::MAX)] {
+        let huge = NewOrder { shipping, tax, ..new_order() };
+        happened(&[]).when(&Command::Place(huge)).refused(&Refusal::TooLarge);
+    }
+}
+
+#[test]
 fn an_order_needs_lines_and_a_total_that_can_be_written() {
     let none = NewOrder { lines: vec![], ..new_order() };
     happened(&[]).when(&Command::Place(none)).refused(&Refusal::NoLines);

@@ -78,6 +78,8 @@ fn new_order() -> NewOrder {
         country: country(),
         currency: gbp(0).currency,
         lines: vec![line("CUP", 2, 300), line("PLATE", 4, 100)],
+        shipping: Amount::ZERO,
+        tax: Amount::ZERO,
         expected_total: None,
         expires_at: Some(at(15)),
     }
@@ -105,6 +107,8 @@ fn placed() -> Event {
         country: country(),
         currency: gbp(0).currency,
         lines: placed_lines(),
+        shipping: Amount::ZERO,
+        tax: Amount::ZERO,
         total: amount(1000),
         expires_at: Some(at(15)),
     })

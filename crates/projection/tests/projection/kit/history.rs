@@ -110,7 +110,8 @@ impl History {
             "OrderPlaced",
             json!({"order_id": id, "customer_id": customer,
             "partner_id": null, "reference": format!("R{}", self.orders.len()), "country": country,
-            "currency": "GBP", "lines": lines, "total": total, "expires_at": null}),
+            "currency": "GBP", "lines": lines, "shipping": 0, "tax": 0, "total": total,
+            "expires_at": null}),
         );
         self.stock("StockReserved", id, &lines);
         self.orders.push(Order {

@@ -102,7 +102,7 @@ pub(crate) async fn append(client: &Client, tenant: i32, events: &[NewEvent]) {
                 stream,
                 (select count(*) from journal.events e where e.tenant = $1 and e.stream = u.stream)
                     + row_number() over (partition by stream order by n),
-                type, 1, data, '{\"actor\": \"test\"}', occurred_at, clock_timestamp(),
+                type, case type when 'OrderPlaced' then 2 else 1 end, data, '{\"actor\": \"test\"}', occurred_at, clock_timestamp(),
                 decode(repeat('00', 33), 'hex')
              from unnest($2::text[], $3::text[], $4::jsonb[], $5::timestamptz[])
                 with ordinality as u (stream, type, data, occurred_at, n)",
