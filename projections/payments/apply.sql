@@ -13,18 +13,31 @@ begin
     when 'PaymentRequested' then
         r.status := 'open';
         r.deadline := (e.data->>'deadline')::timestamptz;
+    when 'PaymentIdentified' then
+        r.gateway_payment_id := e.data->>'gateway_payment_id';
     when 'PaymentCaptured' then
         r.status := 'captured';
         r.gateway_payment_id := e.data->>'gateway_payment_id';
         r.reason := null;
+        r.attention := null;
         r.settled_at := e.occurred_at;
     when 'PaymentDeclined' then
         r.status := 'declined';
         r.reason := e.data->>'reason';
+        r.attention := null;
         r.settled_at := e.occurred_at;
     when 'PaymentUnresolved' then
-        r.status := 'unresolved';
-        r.reason := e.data->>'reason';
+        r.attention := e.data->>'reason';
+        -- what contradicts a settled payment does not unsettle it
+        if r.status in ('open', 'unresolved') then
+            r.status := 'unresolved';
+            r.reason := e.data->>'reason';
+        end if;
+    when 'PaymentDisputed' then
+        r.attention := format('disputed: %s (%s)', e.data->>'status', e.data->>'reason');
+        r.disputes := r.disputes || jsonb_build_object(e.data->>'dispute_id', jsonb_build_object(
+            'amount', e.data->'disputed', 'currency', e.data->'disputed_currency',
+            'status', e.data->'status', 'reason', e.data->'reason', 'at', e.occurred_at));
     when 'PaymentRecorded' then
         r.status := 'captured';
         r.method := e.data->>'method';

@@ -14,11 +14,14 @@ create table read.payments (
     gateway_payment_id text,
     reference text,
     reason text,
+    attention text,                         -- what a person must look at
     requested_at timestamptz not null,
     deadline timestamptz,
     settled_at timestamptz,
     -- {refund_id: {amount, status, at, reason}}; status: open, settled, failed
     refunds jsonb not null default '{}',
+    -- {dispute_id: {amount, currency, status, reason, at}}; status in the gateway's words
+    disputes jsonb not null default '{}',
     primary key (tenant, payment_id)
 );
 create index on read.payments (tenant, requested_at, payment_id);

@@ -21,6 +21,9 @@ begin
         r.adjusted := r.adjusted + quantity;
     when 'ProductAdded' then
         r.name := part->>1;
+    when 'ProductDiscontinued' then
+        if r.name is null then return null; end if;     -- no stock is kept of it
+        r.discontinued := true;
     end case;
     r.updated_at := e.occurred_at;
 end;

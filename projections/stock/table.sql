@@ -3,6 +3,7 @@ create table read.stock (
     tenant integer not null,
     sku text collate "C" not null,
     name text,
+    discontinued boolean not null default false,    -- not sold any more
     on_hand bigint not null default 0,
     reserved bigint not null default 0,     -- of on_hand, promised to orders
     received bigint not null default 0,

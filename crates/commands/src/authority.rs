@@ -31,6 +31,7 @@ impl Authority {
                 }
                 Command::AddProduct(_)
                 | Command::ChangePrice(_)
+                | Command::DiscontinueProduct(_)
                 | Command::ReceiveStock(_)
                 | Command::AdjustStock(_)
                 | Command::RecordPayment(_)
@@ -38,6 +39,9 @@ impl Authority {
                 | Command::DeliverOrder(_)
                 | Command::ReturnItems(_)
                 | Command::RefundPayment(_)
+                | Command::ResolvePayment(_)
+                | Command::RecordGatewayPayment(_)
+                | Command::RecordDispute(_)
                 | Command::RecordPaymentOutcome(_)
                 | Command::RecordRefundOutcome(_)
                 | Command::ExpireOrder(_) => false,
@@ -68,11 +72,14 @@ impl Authority {
 /// Whether only the backend sends such a command.
 fn is_internal(command: &Command) -> bool {
     match command {
-        Command::RecordPaymentOutcome(_)
+        Command::RecordGatewayPayment(_)
+        | Command::RecordDispute(_)
+        | Command::RecordPaymentOutcome(_)
         | Command::RecordRefundOutcome(_)
         | Command::ExpireOrder(_) => true,
         Command::AddProduct(_)
         | Command::ChangePrice(_)
+        | Command::DiscontinueProduct(_)
         | Command::ReceiveStock(_)
         | Command::AdjustStock(_)
         | Command::PlaceOrder(_)
@@ -82,6 +89,7 @@ fn is_internal(command: &Command) -> bool {
         | Command::ShipOrder(_)
         | Command::DeliverOrder(_)
         | Command::ReturnItems(_)
-        | Command::RefundPayment(_) => false,
+        | Command::RefundPayment(_)
+        | Command::ResolvePayment(_) => false,
     }
 }

@@ -92,9 +92,11 @@ fn payment_reaction(tenant: &str, event: &payment::Event) -> Option<NewJob> {
             };
             Some(job(tenant, REFUND_PAYMENT, &refund.to_string(), 0, &payload))
         }
-        payment::Event::Captured { .. }
+        payment::Event::Identified { .. }
+        | payment::Event::Captured { .. }
         | payment::Event::Declined { .. }
         | payment::Event::Unresolved { .. }
+        | payment::Event::Disputed { .. }
         | payment::Event::Recorded { .. }
         | payment::Event::Refunded { .. }
         | payment::Event::RefundFailed { .. } => None,

@@ -13,7 +13,7 @@ mod streams;
 mod wire;
 
 pub use authority::Authority;
-pub use catalogue::{CommandInfo, catalogue};
+pub use catalogue::{Answer, CommandInfo, Example, RefusalInfo, catalogue, refusals};
 pub use events::{ShopEvent, event_schema, event_types, event_version};
 pub use model::{ShopCommand, ShopModel, ShopSettings, ShopState};
 pub use shop::{Pending, Request, SealToken, Shop};

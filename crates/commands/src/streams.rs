@@ -27,6 +27,7 @@ pub(crate) fn subject(command: &Command, fresh: Uuid) -> String {
     match command {
         Command::AddProduct(c) => product(c.sku.domain()),
         Command::ChangePrice(c) => product(c.sku.domain()),
+        Command::DiscontinueProduct(c) => product(c.sku.domain()),
         Command::ReceiveStock(c) => stock(c.sku.domain()),
         Command::AdjustStock(c) => stock(c.sku.domain()),
         Command::PlaceOrder(c) => order(OrderId(c.order_id.unwrap_or(fresh))),
@@ -37,6 +38,9 @@ pub(crate) fn subject(command: &Command, fresh: Uuid) -> String {
         Command::DeliverOrder(c) => order(OrderId(c.order_id)),
         Command::ReturnItems(c) => order(OrderId(c.order_id)),
         Command::RefundPayment(c) => payment(PaymentId(c.payment_id)),
+        Command::ResolvePayment(c) => payment(PaymentId(c.payment_id)),
+        Command::RecordGatewayPayment(c) => payment(PaymentId(c.payment_id)),
+        Command::RecordDispute(c) => payment(PaymentId(c.payment_id)),
         Command::RecordPaymentOutcome(c) => payment(PaymentId(c.payment_id)),
         Command::RecordRefundOutcome(c) => payment(PaymentId(c.payment_id)),
         Command::ExpireOrder(c) => order(OrderId(c.order_id)),

@@ -10,6 +10,8 @@ pub enum Product {
     Unknown,
     /// In the catalogue.
     Listed(Listing),
+    /// Not sold any more. What was ordered before is still sent and taken back.
+    Discontinued(Listing),
 }
 
 /// A product in the catalogue.
@@ -44,6 +46,8 @@ pub enum Command {
         /// Price of one unit from now on.
         price: Money,
     },
+    /// Sell it no more.
+    Discontinue(Sku),
 }
 
 /// What happens to a product.
@@ -67,6 +71,8 @@ pub enum Event {
         /// Price of one unit.
         price: Money,
     },
+    /// It is not sold any more.
+    Discontinued(Sku),
 }
 
 /// Why a product says no.
@@ -76,6 +82,8 @@ pub enum Refusal {
     Exists,
     /// There is none with this code.
     Unknown,
+    /// It is not sold any more.
+    Discontinued,
     /// It is priced in another currency.
     CurrencyDiffers {
         /// The product's.
@@ -85,12 +93,32 @@ pub enum Refusal {
     },
 }
 
+impl Event {
+    /// Name of the event, as it is stored.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Added { .. } => "ProductAdded",
+            Self::PriceChanged { .. } => "PriceChanged",
+            Self::Discontinued(_) => "ProductDiscontinued",
+        }
+    }
+}
+
 impl Product {
-    /// The listing, once there is one.
+    /// The listing, once there is one; a discontinued product's is its last.
     pub fn listing(&self) -> Option<&Listing> {
         match self {
             Self::Unknown => None,
-            Self::Listed(listing) => Some(listing),
+            Self::Listed(listing) | Self::Discontinued(listing) => Some(listing),
+        }
+    }
+
+    /// The listing of a product that can be ordered, or why it can't.
+    pub fn on_sale(&self) -> Result<&Listing, Refusal> {
+        match self {
+            Self::Unknown => Err(Refusal::Unknown),
+            Self::Listed(listing) => Ok(listing),
+            Self::Discontinued(_) => Err(Refusal::Discontinued),
         }
     }
 }
@@ -106,8 +134,17 @@ impl Aggregate for Product {
                 let (sku, name) = (sku.clone(), name.clone());
                 Ok(vec![Event::Added { sku, name, price: *price, tracked: *tracked }])
             }
-            (Self::Listed(_), Command::Add { .. }) => Err(Refusal::Exists),
-            (Self::Unknown, Command::ChangePrice { .. }) => Err(Refusal::Unknown),
+            // A code keeps its meaning: what was sold under it may still come back.
+            (Self::Listed(_) | Self::Discontinued(_), Command::Add { .. }) => Err(Refusal::Exists),
+            (Self::Unknown, Command::ChangePrice { .. } | Command::Discontinue(_)) => {
+                Err(Refusal::Unknown)
+            }
+            (Self::Discontinued(_), Command::ChangePrice { .. } | Command::Discontinue(_)) => {
+                Err(Refusal::Discontinued)
+            }
+            (Self::Listed(_), Command::Discontinue(sku)) => {
+                Ok(vec![Event::Discontinued(sku.clone())])
+            }
             (Self::Listed(listing), Command::ChangePrice { sku, price }) => {
                 let (expected, actual) = (listing.price.currency, price.currency);
                 if expected != actual {
@@ -123,13 +160,18 @@ impl Aggregate for Product {
             (Self::Unknown, Event::Added { name, price, tracked, .. }) => {
                 Ok(Self::Listed(Listing { name: name.clone(), price: *price, tracked: *tracked }))
             }
-            (Self::Listed(_), Event::Added { .. }) => Err(Misfit::new("ProductAdded", "listed")),
-            (Self::Unknown, Event::PriceChanged { .. }) => {
-                Err(Misfit::new("PriceChanged", "unknown"))
-            }
             (Self::Listed(listing), Event::PriceChanged { price, .. }) => {
                 Ok(Self::Listed(Listing { price: *price, ..listing }))
             }
+            (Self::Listed(listing), Event::Discontinued(_)) => Ok(Self::Discontinued(listing)),
+            (Self::Listed(_), Event::Added { .. }) => Err(Misfit::new(event.name(), "listed")),
+            (Self::Unknown, Event::PriceChanged { .. } | Event::Discontinued(_)) => {
+                Err(Misfit::new(event.name(), "unknown"))
+            }
+            (
+                Self::Discontinued(_),
+                Event::Added { .. } | Event::PriceChanged { .. } | Event::Discontinued(_),
+            ) => Err(Misfit::new(event.name(), "discontinued")),
         }
     }
 }
@@ -178,9 +220,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_discontinued_stays_so() {
+        let (discontinue, discontinued) = (Command::Discontinue(sku()), Event::Discontinued(sku()));
+        given::<Product>(&[]).when(&discontinue).refused(&Refusal::Unknown);
+        let then = given::<Product>(&[added()]).when(&discontinue).then(&[discontinued]);
+        assert_eq!(then.0.on_sale(), Err(Refusal::Discontinued));
+        assert_eq!(then.0.listing().unwrap().price, money(1275, "GBP"));
+        let change = Command::ChangePrice { sku: sku(), price: money(1, "GBP") };
+        for (command, refusal) in [
+            (discontinue, Refusal::Discontinued),
+            (change, Refusal::Discontinued),
+            (add(), Refusal::Exists),
+        ] {
+            then.clone().when(&command).refused(&refusal);
+        }
+    }
+
+    #[test]
     fn a_history_that_cannot_be_is_not_folded() {
         let changed = Event::PriceChanged { sku: sku(), price: money(1, "GBP") };
         assert!(Product::Unknown.evolve(&changed).is_err());
         assert!(given::<Product>(&[added()]).0.evolve(&added()).is_err());
+        let over = given::<Product>(&[added(), Event::Discontinued(sku())]).0;
+        for event in [added(), changed, Event::Discontinued(sku())] {
+            assert!(over.clone().evolve(&event).is_err(), "{event:?}");
+        }
     }
 }

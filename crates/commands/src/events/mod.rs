@@ -24,7 +24,7 @@ pub enum ShopEvent {
 }
 
 /// Names of all event types.
-const TYPES: [&str; 30] = [
+const TYPES: [&str; 33] = [
     "OrderCancelled",
     "OrderCredited",
     "OrderDelivered",
@@ -41,6 +41,8 @@ const TYPES: [&str; 30] = [
     "OrderShipped",
     "PaymentCaptured",
     "PaymentDeclined",
+    "PaymentDisputed",
+    "PaymentIdentified",
     "PaymentRecorded",
     "PaymentRefundFailed",
     "PaymentRefundRequested",
@@ -49,6 +51,7 @@ const TYPES: [&str; 30] = [
     "PaymentUnresolved",
     "PriceChanged",
     "ProductAdded",
+    "ProductDiscontinued",
     "StockAdjusted",
     "StockReceived",
     "StockReleased",
@@ -101,7 +104,8 @@ pub(crate) fn decode(
         return Err(CorruptEvent(format!("{kind}/{schema_version} is a version not known here")));
     }
     let event = match kind {
-        "ProductAdded" | "PriceChanged" => product::decode(kind, data).map(ShopEvent::Product),
+        "PriceChanged" => product::decode(kind, data).map(ShopEvent::Product),
+        _ if kind.starts_with("Product") => product::decode(kind, data).map(ShopEvent::Product),
         _ if kind.starts_with("Stock") => stock::decode(kind, data).map(ShopEvent::Stock),
         _ if kind.starts_with("Order") => order::decode(kind, data).map(ShopEvent::Order),
         _ if kind.starts_with("Payment") => payment::decode(kind, data).map(ShopEvent::Payment),

@@ -2,7 +2,7 @@
 
 use daybook_domain::{
     CustomerId, OrderId, PaymentId, RefundId, Text,
-    payment::{Charge, Event, Facts},
+    payment::{Charge, Dispute, Event, Facts},
 };
 use daybook_journal::{CorruptEvent, Encoded};
 use schemars::{JsonSchema, Schema};
@@ -32,10 +32,10 @@ struct PaymentRequested {
     deadline: Time,
 }
 
-/// The gateway took a payment.
+/// The gateway knows a payment by an id (identified), and took it (captured).
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct PaymentCaptured {
+struct PaymentAtGateway {
     /// The payment.
     payment_id: Uuid,
     /// Its order.
@@ -67,6 +67,32 @@ struct PaymentNotTaken {
     /// Its currency.
     currency: Currency,
     /// Why.
+    reason: Text,
+}
+
+/// The customer's bank wants a payment back, or says how that stands.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PaymentDisputed {
+    /// The payment.
+    payment_id: Uuid,
+    /// Its order.
+    order_id: Uuid,
+    /// The order's customer.
+    customer_id: Option<Uuid>,
+    /// How much was captured, in minor units.
+    amount: Amount,
+    /// Its currency.
+    currency: Currency,
+    /// The gateway's id of the dispute.
+    dispute_id: Text,
+    /// How much is disputed, in minor units.
+    disputed: Amount,
+    /// Of which currency.
+    disputed_currency: Currency,
+    /// How it stands, in the gateway's words.
+    status: Text,
+    /// Why, in the gateway's words.
     reason: Text,
 }
 
@@ -164,9 +190,10 @@ fn not_taken(kind: &'static str, facts: &Facts, reason: &Text) -> Encoded {
 }
 
 pub(super) fn encode(event: &Event) -> Encoded {
+    let kind = event.name();
     match event {
         Event::Requested(Charge { facts, gateway, deadline }) => encoded(
-            "PaymentRequested",
+            kind,
             &PaymentRequested {
                 payment_id: facts.payment.0,
                 order_id: facts.order.0,
@@ -177,9 +204,10 @@ pub(super) fn encode(event: &Event) -> Encoded {
                 deadline: (*deadline).into(),
             },
         ),
-        Event::Captured { facts, gateway, gateway_payment } => encoded(
-            "PaymentCaptured",
-            &PaymentCaptured {
+        Event::Identified { facts, gateway, gateway_payment }
+        | Event::Captured { facts, gateway, gateway_payment } => encoded(
+            kind,
+            &PaymentAtGateway {
                 payment_id: facts.payment.0,
                 order_id: facts.order.0,
                 customer_id: customer(facts),
@@ -189,10 +217,26 @@ pub(super) fn encode(event: &Event) -> Encoded {
                 gateway_payment_id: gateway_payment.clone(),
             },
         ),
-        Event::Declined { facts, reason } => not_taken("PaymentDeclined", facts, reason),
-        Event::Unresolved { facts, reason } => not_taken("PaymentUnresolved", facts, reason),
+        Event::Declined { facts, reason } | Event::Unresolved { facts, reason } => {
+            not_taken(kind, facts, reason)
+        }
+        Event::Disputed { facts, dispute: Dispute { id, money, status, reason } } => encoded(
+            kind,
+            &PaymentDisputed {
+                payment_id: facts.payment.0,
+                order_id: facts.order.0,
+                customer_id: customer(facts),
+                amount: facts.money.amount.into(),
+                currency: facts.money.currency.into(),
+                dispute_id: id.clone(),
+                disputed: money.amount.into(),
+                disputed_currency: money.currency.into(),
+                status: status.clone(),
+                reason: reason.clone(),
+            },
+        ),
         Event::Recorded { facts, country, method, reference } => encoded(
-            "PaymentRecorded",
+            kind,
             &PaymentRecorded {
                 payment_id: facts.payment.0,
                 order_id: facts.order.0,
@@ -204,8 +248,9 @@ pub(super) fn encode(event: &Event) -> Encoded {
                 reference: reference.clone(),
             },
         ),
-        Event::RefundRequested { payment, order, refund, money, reason } => encoded(
-            "PaymentRefundRequested",
+        Event::RefundRequested { payment, order, refund, money, reason }
+        | Event::RefundFailed { payment, order, refund, money, reason } => encoded(
+            kind,
             &PaymentRefundReasoned {
                 payment_id: payment.0,
                 order_id: order.0,
@@ -216,7 +261,7 @@ pub(super) fn encode(event: &Event) -> Encoded {
             },
         ),
         Event::Refunded { payment, order, customer, refund, money, settled_elsewhere } => encoded(
-            "PaymentRefunded",
+            kind,
             &PaymentRefunded {
                 payment_id: payment.0,
                 order_id: order.0,
@@ -225,17 +270,6 @@ pub(super) fn encode(event: &Event) -> Encoded {
                 amount: money.amount.into(),
                 currency: money.currency.into(),
                 settled_elsewhere: *settled_elsewhere,
-            },
-        ),
-        Event::RefundFailed { payment, order, refund, money, reason } => encoded(
-            "PaymentRefundFailed",
-            &PaymentRefundReasoned {
-                payment_id: payment.0,
-                order_id: order.0,
-                refund_id: refund.0,
-                amount: money.amount.into(),
-                currency: money.currency.into(),
-                reason: reason.clone(),
             },
         ),
     }
@@ -251,12 +285,14 @@ pub(super) fn decode(kind: &str, data: &str) -> Result<Event, CorruptEvent> {
                 deadline: s.deadline.0,
             })
         }
-        "PaymentCaptured" => {
-            let s: PaymentCaptured = read(data)?;
-            Event::Captured {
-                facts: facts(s.payment_id, s.order_id, s.customer_id, s.amount, s.currency),
-                gateway: s.gateway,
-                gateway_payment: s.gateway_payment_id,
+        "PaymentIdentified" | "PaymentCaptured" => {
+            let s: PaymentAtGateway = read(data)?;
+            let facts = facts(s.payment_id, s.order_id, s.customer_id, s.amount, s.currency);
+            let (gateway, gateway_payment) = (s.gateway, s.gateway_payment_id);
+            if kind == "PaymentIdentified" {
+                Event::Identified { facts, gateway, gateway_payment }
+            } else {
+                Event::Captured { facts, gateway, gateway_payment }
             }
         }
         "PaymentDeclined" | "PaymentUnresolved" => {
@@ -266,6 +302,18 @@ pub(super) fn decode(kind: &str, data: &str) -> Result<Event, CorruptEvent> {
                 Event::Declined { facts, reason: s.reason }
             } else {
                 Event::Unresolved { facts, reason: s.reason }
+            }
+        }
+        "PaymentDisputed" => {
+            let s: PaymentDisputed = read(data)?;
+            Event::Disputed {
+                facts: facts(s.payment_id, s.order_id, s.customer_id, s.amount, s.currency),
+                dispute: Dispute {
+                    id: s.dispute_id,
+                    money: s.disputed.domain().of(s.disputed_currency.domain()),
+                    status: s.status,
+                    reason: s.reason,
+                },
             }
         }
         "PaymentRecorded" => {
@@ -306,7 +354,8 @@ pub(super) fn decode(kind: &str, data: &str) -> Result<Event, CorruptEvent> {
 pub(super) fn schema(kind: &str) -> Option<Schema> {
     Some(match kind {
         "PaymentRequested" => schema_of::<PaymentRequested>(),
-        "PaymentCaptured" => schema_of::<PaymentCaptured>(),
+        "PaymentIdentified" | "PaymentCaptured" => schema_of::<PaymentAtGateway>(),
+        "PaymentDisputed" => schema_of::<PaymentDisputed>(),
         "PaymentDeclined" | "PaymentUnresolved" => schema_of::<PaymentNotTaken>(),
         "PaymentRecorded" => schema_of::<PaymentRecorded>(),
         "PaymentRefundRequested" | "PaymentRefundFailed" => schema_of::<PaymentRefundReasoned>(),

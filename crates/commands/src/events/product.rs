@@ -36,10 +36,19 @@ struct PriceChanged {
     currency: Currency,
 }
 
+/// A product is not sold any more.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ProductDiscontinued {
+    /// The product.
+    sku: Sku,
+}
+
 pub(super) fn encode(event: &Event) -> Encoded {
+    let kind = event.name();
     match event {
         Event::Added { sku, name, price, tracked } => encoded(
-            "ProductAdded",
+            kind,
             &ProductAdded {
                 sku: sku.clone().into(),
                 name: name.clone(),
@@ -49,13 +58,14 @@ pub(super) fn encode(event: &Event) -> Encoded {
             },
         ),
         Event::PriceChanged { sku, price } => encoded(
-            "PriceChanged",
+            kind,
             &PriceChanged {
                 sku: sku.clone().into(),
                 price: price.amount.into(),
                 currency: price.currency.into(),
             },
         ),
+        Event::Discontinued(sku) => encoded(kind, &ProductDiscontinued { sku: sku.clone().into() }),
     }
 }
 
@@ -71,6 +81,10 @@ pub(super) fn decode(kind: &str, data: &str) -> Result<Event, CorruptEvent> {
             let price = price.domain().of(currency.domain());
             Event::PriceChanged { sku: sku.domain().clone(), price }
         }
+        "ProductDiscontinued" => {
+            let ProductDiscontinued { sku } = read(data)?;
+            Event::Discontinued(sku.domain().clone())
+        }
         _ => return Err(unknown(kind)),
     })
 }
@@ -79,6 +93,7 @@ pub(super) fn schema(kind: &str) -> Option<Schema> {
     Some(match kind {
         "ProductAdded" => schema_of::<ProductAdded>(),
         "PriceChanged" => schema_of::<PriceChanged>(),
+        "ProductDiscontinued" => schema_of::<ProductDiscontinued>(),
         _ => return None,
     })
 }

@@ -98,16 +98,3 @@ fn schemas_on_disk_are_those_of_the_program() {
         assert_eq!(json(&path), schema, "{name}: run once with {WRITE}=1");
     }
 }
-
-#[test]
-fn examples_of_commands_can_be_read() {
-    for command in crate::catalogue() {
-        let body = command.example.to_string();
-        let read = crate::Command::parse(command.name, body.as_bytes())
-            .unwrap_or_else(|bad| panic!("{}: {bad}", command.name));
-        assert_eq!(read.name(), command.name);
-        for field in command.example.as_object().unwrap().keys() {
-            assert!(!command.schema["properties"][field].is_null(), "{} {field}", command.name);
-        }
-    }
-}

@@ -54,12 +54,14 @@ pub(super) fn decide(
 ) -> Result<Decision<ShopEvent>, Refusal> {
     if !asked.authority.may_send(&asked.command) {
         let name = asked.command.name();
-        return Err(refuse("not-allowed", format!("{name} is not yours to send."), json!({})));
+        let values = json!({ "command": name });
+        return Err(refuse("not-allowed", format!("{name} is not yours to send."), values));
     }
     let desk = Desk { model, asked, states: States(loaded), now };
     let Decided { draft, result, open } = match &asked.command {
         Command::AddProduct(c) => desk.add_product(c),
         Command::ChangePrice(c) => desk.change_price(c),
+        Command::DiscontinueProduct(c) => desk.discontinue_product(c),
         Command::ReceiveStock(c) => desk.receive_stock(c),
         Command::AdjustStock(c) => desk.adjust_stock(c),
         Command::PlaceOrder(c) => desk.place_order(c),
@@ -70,6 +72,9 @@ pub(super) fn decide(
         Command::DeliverOrder(c) => desk.deliver_order(c),
         Command::ReturnItems(c) => desk.return_items(c),
         Command::RefundPayment(c) => money::refund(&desk, c),
+        Command::ResolvePayment(c) => money::resolve(&desk, c),
+        Command::RecordGatewayPayment(c) => money::gateway_payment(&desk, c),
+        Command::RecordDispute(c) => money::dispute(&desk, c),
         Command::RecordPaymentOutcome(c) => money::payment_outcome(&desk, c),
         Command::RecordRefundOutcome(c) => money::refund_outcome(&desk, c),
         Command::ExpireOrder(c) => desk.expire_order(c),
@@ -144,6 +149,11 @@ impl<'a> Desk<'a> {
         let sku = c.sku.domain();
         let price = c.price.domain().of(c.currency.domain());
         self.product(sku, &product::Command::ChangePrice { sku: sku.clone(), price })
+    }
+
+    fn discontinue_product(&self, c: &wire::DiscontinueProduct) -> Result<Decided<'a>, Refusal> {
+        let sku = c.sku.domain();
+        self.product(sku, &product::Command::Discontinue(sku.clone()))
     }
 
     fn receive_stock(&self, c: &wire::ReceiveStock) -> Result<Decided<'a>, Refusal> {
@@ -240,8 +250,10 @@ impl<'a> Desk<'a> {
         &self,
         named: Option<Uuid>,
     ) -> Result<(Option<CustomerId>, Option<PartnerId>), Refusal> {
-        let refused =
-            || refuse("customer-not-allowed", "An order can't be placed for another.", json!({}));
+        let refused = || {
+            let values = json!({ "customer_id": named });
+            refuse("customer-not-allowed", "An order can't be placed for another.", values)
+        };
         match (self.asked.authority, named) {
             (Authority::Customer(own), Some(named)) if named != own => Err(refused()),
             (Authority::Customer(own), Some(_) | None) => Ok((Some(CustomerId(own)), None)),
@@ -280,7 +292,8 @@ impl<'a> Desk<'a> {
         currency: wire::Currency,
     ) -> Result<NewLine, Refusal> {
         let sku = line.sku.domain();
-        let listing = self.listing(sku)?;
+        let product = self.states.product(sku);
+        let listing = product.on_sale().map_err(|refusal| refusals::product(sku, refusal))?;
         let unit_price = match line.unit_price {
             Some(price) if self.asked.authority.runs_the_shop() => price.domain(),
             Some(_) => {

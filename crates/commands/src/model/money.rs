@@ -86,8 +86,59 @@ pub(super) fn payment_outcome<'a>(
         PaymentOutcome::Declined { reason } => payment::Command::RecordDecline(reason.domain()),
         PaymentOutcome::Unresolved { reason } => payment::Command::RecordDoubt(reason.domain()),
     };
+    settle(desk, payment, &command)
+}
+
+pub(super) fn resolve<'a>(
+    desk: &Desk<'a>,
+    c: &wire::ResolvePayment,
+) -> Result<Decided<'a>, Refusal> {
+    let finding = match &c.outcome {
+        wire::Finding::Captured(found) => payment::Finding::Captured {
+            gateway_payment: found.gateway_payment_id.domain(),
+            money: found.amount.domain().of(found.currency.domain()),
+        },
+        wire::Finding::NotCharged(found) => {
+            payment::Finding::NotCharged { reason: found.reason.domain() }
+        }
+    };
+    settle(desk, PaymentId(c.payment_id), &payment::Command::Resolve(finding))
+}
+
+pub(super) fn gateway_payment<'a>(
+    desk: &Desk<'a>,
+    c: &wire::RecordGatewayPayment,
+) -> Result<Decided<'a>, Refusal> {
+    let gateway_payment = c.gateway_payment_id.as_str().into();
+    let command = payment::Command::RecordGatewayPayment { gateway_payment };
     let mut draft = desk.draft();
-    for event in draft.payment(payment, &command)? {
+    draft.payment(PaymentId(c.payment_id), &command)?;
+    Ok(draft.into())
+}
+
+pub(super) fn dispute<'a>(
+    desk: &Desk<'a>,
+    c: &wire::RecordDispute,
+) -> Result<Decided<'a>, Refusal> {
+    let dispute = payment::Dispute {
+        id: c.dispute_id.as_str().into(),
+        money: c.amount.domain().of(c.currency.domain()),
+        status: c.status.domain(),
+        reason: c.reason.domain(),
+    };
+    let mut draft = desk.draft();
+    draft.payment(PaymentId(c.payment_id), &payment::Command::RecordDispute(dispute))?;
+    Ok(draft.into())
+}
+
+/// A payment that may come to its end by `command`, and what its order makes of that.
+fn settle<'a>(
+    desk: &Desk<'a>,
+    payment: PaymentId,
+    command: &payment::Command,
+) -> Result<Decided<'a>, Refusal> {
+    let mut draft = desk.draft();
+    for event in draft.payment(payment, command)? {
         let command = match &event {
             payment::Event::Captured { .. } => order::Command::RecordCapture {
                 payment,
@@ -102,6 +153,8 @@ pub(super) fn payment_outcome<'a>(
             // Nothing is settled, so the order goes on waiting.
             payment::Event::Unresolved { .. }
             | payment::Event::Requested(_)
+            | payment::Event::Identified { .. }
+            | payment::Event::Disputed { .. }
             | payment::Event::Recorded { .. }
             | payment::Event::RefundRequested { .. }
             | payment::Event::Refunded { .. }
@@ -137,6 +190,8 @@ pub(super) fn refund_outcome<'a>(
             }
             payment::Event::Unresolved { .. }
             | payment::Event::Requested(_)
+            | payment::Event::Identified { .. }
+            | payment::Event::Disputed { .. }
             | payment::Event::Captured { .. }
             | payment::Event::Declined { .. }
             | payment::Event::Recorded { .. }

@@ -14,6 +14,7 @@ pub(super) fn reads(asked: &ShopCommand, loaded: &Loaded<ShopState>) -> Vec<Stri
     match &asked.command {
         Command::AddProduct(c) => vec![streams::product(c.sku.domain())],
         Command::ChangePrice(c) => vec![streams::product(c.sku.domain())],
+        Command::DiscontinueProduct(c) => vec![streams::product(c.sku.domain())],
         Command::ReceiveStock(c) => both(c.sku.domain()),
         Command::AdjustStock(c) => both(c.sku.domain()),
         Command::PlaceOrder(c) => {
@@ -46,6 +47,9 @@ pub(super) fn reads(asked: &ShopCommand, loaded: &Loaded<ShopState>) -> Vec<Stri
             streams
         }),
         Command::RefundPayment(c) => payment_and_order(states, PaymentId(c.payment_id)),
+        Command::ResolvePayment(c) => payment_and_order(states, PaymentId(c.payment_id)),
+        Command::RecordGatewayPayment(c) => vec![streams::payment(PaymentId(c.payment_id))],
+        Command::RecordDispute(c) => vec![streams::payment(PaymentId(c.payment_id))],
         Command::RecordPaymentOutcome(c) => payment_and_order(states, PaymentId(c.payment_id)),
         Command::RecordRefundOutcome(c) => payment_and_order(states, PaymentId(c.payment_id)),
     }

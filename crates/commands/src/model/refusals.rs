@@ -1,6 +1,8 @@
 //! The business saying no, as clients are told.
 
-use daybook_domain::{Currency, Misfit, OrderId, PaymentId, Sku, order, payment, product, stock};
+use daybook_domain::{
+    Amount, Currency, Misfit, OrderId, PaymentId, Sku, order, payment, product, stock,
+};
 use daybook_journal::Refusal;
 use serde_json::{Value, json};
 
@@ -16,6 +18,30 @@ pub(super) fn order_unknown(order: OrderId) -> Refusal {
 
 pub(super) fn payment_unknown(payment: PaymentId) -> Refusal {
     refuse("payment-unknown", "There is no such payment.", json!({ "payment_id": payment.0 }))
+}
+
+fn payment_exists(payment: PaymentId) -> Refusal {
+    refuse(
+        "payment-exists",
+        "There is a payment with this id already.",
+        json!({ "payment_id": payment.0 }),
+    )
+}
+
+fn refund_too_high(payment: PaymentId, amount: Amount, limit: Amount) -> Refusal {
+    refuse(
+        "refund-too-high",
+        "Less is left of the payment.",
+        json!({ "payment_id": payment.0, "amount": amount.get(), "limit": limit.get() }),
+    )
+}
+
+fn not_at_gateway(refund: Amount, refundable: Amount) -> Refusal {
+    refuse(
+        "not-at-gateway",
+        "What is to go back did not come through a gateway: say that it was settled elsewhere.",
+        json!({ "refund": refund.get(), "refundable": refundable.get() }),
+    )
 }
 
 pub(super) fn product_unknown(sku: &Sku) -> Refusal {
@@ -50,7 +76,8 @@ pub(super) fn out_of_stock(missing: &[(&Sku, i64, i64)]) -> Refusal {
 
 /// What was decided can't be folded: a fault of the program, answered rather than appended.
 pub(super) fn misfit(misfit: &Misfit) -> Refusal {
-    refuse("inconsistent", format!("The decision contradicts itself: {misfit}."), json!({}))
+    let values = json!({ "event": misfit.event, "state": misfit.state });
+    refuse("inconsistent", format!("The decision contradicts itself: {misfit}."), values)
 }
 
 pub(super) fn product(sku: &Sku, refusal: product::Refusal) -> Refusal {
@@ -61,6 +88,11 @@ pub(super) fn product(sku: &Sku, refusal: product::Refusal) -> Refusal {
             json!({ "sku": sku.as_str() }),
         ),
         product::Refusal::Unknown => product_unknown(sku),
+        product::Refusal::Discontinued => refuse(
+            "product-discontinued",
+            "The product is not sold any more.",
+            json!({ "sku": sku.as_str() }),
+        ),
         product::Refusal::CurrencyDiffers { expected, actual } => {
             currency_differs(expected, actual)
         }
@@ -76,7 +108,7 @@ pub(super) fn stock(sku: &Sku, refusal: stock::Refusal) -> Refusal {
             json!({ "sku": sku.as_str(), "wanted": wanted, "reserved": reserved }),
         ),
         stock::Refusal::TooMany { on_hand } => refuse(
-            "too-large",
+            "stock-full",
             "More would be in stock than can be counted.",
             json!({
                 "sku": sku.as_str(), "on_hand": on_hand, "limit": daybook_domain::MAX_INTEGER
@@ -88,34 +120,42 @@ pub(super) fn stock(sku: &Sku, refusal: stock::Refusal) -> Refusal {
 pub(super) fn payment(payment: PaymentId, refusal: payment::Refusal) -> Refusal {
     let id = payment.0;
     match refusal {
-        payment::Refusal::Exists => refuse(
-            "payment-exists",
-            "There is a payment with this id already.",
-            json!({ "payment_id": id }),
-        ),
+        payment::Refusal::Exists => payment_exists(payment),
         payment::Refusal::Unknown => payment_unknown(payment),
         payment::Refusal::NotCaptured { state } => refuse(
-            "wrong-state",
+            "not-captured",
             format!("The payment is {state}."),
             json!({ "payment_id": id, "state": state }),
         ),
-        payment::Refusal::RefundTooHigh { amount, limit } => refuse(
-            "refund-too-high",
-            "Less is left of the payment.",
-            json!({ "payment_id": id, "amount": amount.get(), "limit": limit.get() }),
-        ),
-        payment::Refusal::RefundExists => refuse(
+        payment::Refusal::RefundTooHigh { amount, limit } => {
+            refund_too_high(payment, amount, limit)
+        }
+        payment::Refusal::RefundExists { refund } => refuse(
             "refund-exists",
             "There is a refund with this id already.",
-            json!({ "payment_id": id }),
+            json!({ "payment_id": id, "refund_id": refund.0 }),
         ),
-        payment::Refusal::RefundUnknown => {
-            refuse("refund-unknown", "The payment has no such refund.", json!({ "payment_id": id }))
-        }
-        payment::Refusal::NotAtGateway => refuse(
-            "not-at-gateway",
-            "The payment did not come through a gateway.",
-            json!({ "payment_id": id }),
+        payment::Refusal::NotAtGateway { amount } => not_at_gateway(amount, Amount::ZERO),
+        payment::Refusal::NotUnresolved { state } => refuse(
+            "not-unresolved",
+            format!("The payment is {state}: there is nothing to resolve."),
+            json!({ "payment_id": id, "state": state }),
+        ),
+        payment::Refusal::AmountDiffers { expected, actual } => refuse(
+            "amount-differs",
+            "Another sum was asked for.",
+            json!({
+                "payment_id": id,
+                "expected": expected.amount.get(),
+                "expected_currency": expected.currency.code(),
+                "actual": actual.amount.get(),
+                "actual_currency": actual.currency.code()
+            }),
+        ),
+        payment::Refusal::GatewayPaymentDiffers { expected, actual } => refuse(
+            "gateway-payment-differs",
+            "The gateway knows the payment by another id.",
+            json!({ "payment_id": id, "expected": expected, "actual": actual }),
         ),
     }
 }
@@ -130,7 +170,7 @@ pub(super) fn order(order: OrderId, refusal: order::Refusal) -> Refusal {
             json!({ "order_id": id }),
         ),
         R::Unknown => order_unknown(order),
-        R::NoLines => refuse("no-lines", "No line is named.", json!({})),
+        R::NoLines => refuse("no-lines", "No line is named.", json!({ "order_id": id })),
         R::TooLarge => too_large(),
         R::TotalDiffers { expected, actual } => refuse(
             "total-differs",
@@ -139,17 +179,16 @@ pub(super) fn order(order: OrderId, refusal: order::Refusal) -> Refusal {
         ),
         R::CurrencyDiffers { expected, actual } => currency_differs(expected, actual),
         R::WrongState { state } => {
-            refuse("wrong-state", format!("The order is {state}."), json!({ "state": state }))
+            let values = json!({ "order_id": id, "state": state });
+            refuse("wrong-state", format!("The order is {state}."), values)
         }
         R::OverCharge { due, captured, open } => refuse(
             "over-charge",
             "With it more would be paid than is due.",
             json!({ "due": due.get(), "captured": captured.get(), "open": open.get() }),
         ),
-        R::PaymentExists => {
-            refuse("payment-exists", "The order has a payment with this id already.", json!({}))
-        }
-        R::PaymentUnknown => refuse("payment-unknown", "The order has no such payment.", json!({})),
+        R::PaymentExists { payment } => payment_exists(payment),
+        R::PaymentUnknown { payment } => payment_unknown(payment),
         R::TooManyPayments { limit } => refuse(
             "too-many-payments",
             "The order has had too many payments.",
@@ -165,13 +204,21 @@ pub(super) fn order(order: OrderId, refusal: order::Refusal) -> Refusal {
             "Less is paid than is due.",
             json!({ "due": due.get(), "paid": paid.get() }),
         ),
-        R::AlreadyPaid => refuse("already-paid", "The order is paid.", json!({})),
+        R::AlreadyPaid { due, paid } => refuse(
+            "already-paid",
+            "The order is paid.",
+            json!({ "due": due.get(), "paid": paid.get() }),
+        ),
         R::DeadlineMoved { expires_at } => refuse(
             "deadline-moved",
             "The order expires at another time, or never.",
             json!({ "expires_at": expires_at.map(|time| Time(time).to_string()) }),
         ),
-        R::NothingToShip => refuse("nothing-to-ship", "Everything has been sent.", json!({})),
+        R::NothingToShip { state } => refuse(
+            "nothing-to-ship",
+            "Everything has been sent.",
+            json!({ "order_id": id, "state": state }),
+        ),
         R::LineUnknown { line } => {
             refuse("line-unknown", "The order has no such line.", json!({ "line": line }))
         }
@@ -193,15 +240,7 @@ pub(super) fn order(order: OrderId, refusal: order::Refusal) -> Refusal {
             "Less is left of what is due.",
             json!({ "credit": credit.get(), "limit": limit.get() }),
         ),
-        R::RefundTooHigh { amount, limit } => refuse(
-            "refund-too-high",
-            "Less is left of the payment.",
-            json!({ "amount": amount.get(), "limit": limit.get() }),
-        ),
-        R::NotAtGateway { refund, refundable } => refuse(
-            "not-at-gateway",
-            "What is to go back did not come through a gateway: say that it was settled elsewhere.",
-            json!({ "refund": refund.get(), "refundable": refundable.get() }),
-        ),
+        R::RefundTooHigh { payment, amount, limit } => refund_too_high(payment, amount, limit),
+        R::NotAtGateway { refund, refundable } => not_at_gateway(refund, refundable),
     }
 }

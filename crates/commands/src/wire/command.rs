@@ -21,6 +21,8 @@ pub type Note = Text<0, 200>;
 pub type Reference = Text<1, 64>;
 /// Where an order goes: a name or a code, as the shop likes.
 pub type Country = Text<1, 64>;
+/// A gateway's id of a payment.
+pub type GatewayId = Text<1, 255>;
 /// How a payment was settled elsewhere.
 pub type Method = Text<1, 64>;
 
@@ -55,6 +57,14 @@ pub struct ChangePrice {
     pub price: Amount,
     /// Currency of the price.
     pub currency: Currency,
+}
+
+/// Sells a product no more. What was ordered before is still sent and taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiscontinueProduct {
+    /// The product.
+    pub sku: Sku,
 }
 
 /// Takes goods into stock.
@@ -266,6 +276,78 @@ pub struct RefundPayment {
     /// How the money goes back.
     #[serde(default)]
     pub refund: RefundBy,
+}
+
+/// Settles a payment whose outcome nobody knew: what a person found out at the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResolvePayment {
+    /// The payment.
+    pub payment_id: Uuid,
+    /// What became of it.
+    pub outcome: Finding,
+}
+
+/// What a person found out about a payment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// The gateway took it.
+    #[serde(deserialize_with = "object::one")]
+    Captured(FoundCaptured),
+    /// The gateway did not take it, and will not.
+    #[serde(deserialize_with = "object::one")]
+    NotCharged(FoundNotCharged),
+}
+
+/// A payment that the gateway took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FoundCaptured {
+    /// The gateway's id of it.
+    pub gateway_payment_id: GatewayId,
+    /// How much it took, in minor units: what was asked for.
+    pub amount: PositiveAmount,
+    /// Of which currency.
+    pub currency: Currency,
+}
+
+/// A payment that the gateway did not take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FoundNotCharged {
+    /// How that is known.
+    pub reason: Reason,
+}
+
+/// Records the id that the gateway has given a payment, before it takes anything. Only the backend
+/// sends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordGatewayPayment {
+    /// The payment.
+    pub payment_id: Uuid,
+    /// The gateway's id of it.
+    pub gateway_payment_id: String,
+}
+
+/// Records that the customer's bank wants a payment back, or how that stands. Only the backend
+/// sends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordDispute {
+    /// The payment.
+    pub payment_id: Uuid,
+    /// The gateway's id of the dispute.
+    pub dispute_id: String,
+    /// How much is disputed, in minor units.
+    pub amount: Amount,
+    /// Of which currency.
+    pub currency: Currency,
+    /// How it stands, in the gateway's words.
+    pub status: Said,
+    /// Why, as far as the gateway says.
+    pub reason: Said,
 }
 
 /// Records what the gateway says about a payment. Only the backend sends it.

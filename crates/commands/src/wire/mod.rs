@@ -13,9 +13,11 @@ use serde::Serialize;
 pub use self::{
     command::{
         AddProduct, AdjustStock, CancelOrder, ChangePrice, ChargePayment, Country, DeliverOrder,
-        ExpireOrder, Method, Name, Note, OrderLine, PaymentOutcome, PlaceOrder, Reason,
-        ReceiveStock, RecordPayment, RecordPaymentOutcome, RecordRefundOutcome, Reference,
-        RefundBy, RefundOutcome, RefundPayment, ReturnItems, ReturnLine, ShipLine, ShipOrder,
+        DiscontinueProduct, ExpireOrder, Finding, FoundCaptured, FoundNotCharged, GatewayId,
+        Method, Name, Note, OrderLine, PaymentOutcome, PlaceOrder, Reason, ReceiveStock,
+        RecordDispute, RecordGatewayPayment, RecordPayment, RecordPaymentOutcome,
+        RecordRefundOutcome, Reference, RefundBy, RefundOutcome, RefundPayment, ResolvePayment,
+        ReturnItems, ReturnLine, ShipLine, ShipOrder,
     },
     parse::BadCommand,
     values::{
@@ -31,6 +33,7 @@ pub use self::{
 pub enum Command {
     AddProduct(AddProduct),
     ChangePrice(ChangePrice),
+    DiscontinueProduct(DiscontinueProduct),
     ReceiveStock(ReceiveStock),
     AdjustStock(AdjustStock),
     PlaceOrder(PlaceOrder),
@@ -41,6 +44,9 @@ pub enum Command {
     DeliverOrder(DeliverOrder),
     ReturnItems(ReturnItems),
     RefundPayment(RefundPayment),
+    ResolvePayment(ResolvePayment),
+    RecordGatewayPayment(RecordGatewayPayment),
+    RecordDispute(RecordDispute),
     RecordPaymentOutcome(RecordPaymentOutcome),
     RecordRefundOutcome(RecordRefundOutcome),
     ExpireOrder(ExpireOrder),
@@ -52,6 +58,7 @@ impl Command {
         match self {
             Self::AddProduct(_) => "AddProduct",
             Self::ChangePrice(_) => "ChangePrice",
+            Self::DiscontinueProduct(_) => "DiscontinueProduct",
             Self::ReceiveStock(_) => "ReceiveStock",
             Self::AdjustStock(_) => "AdjustStock",
             Self::PlaceOrder(_) => "PlaceOrder",
@@ -62,6 +69,9 @@ impl Command {
             Self::DeliverOrder(_) => "DeliverOrder",
             Self::ReturnItems(_) => "ReturnItems",
             Self::RefundPayment(_) => "RefundPayment",
+            Self::ResolvePayment(_) => "ResolvePayment",
+            Self::RecordGatewayPayment(_) => "RecordGatewayPayment",
+            Self::RecordDispute(_) => "RecordDispute",
             Self::RecordPaymentOutcome(_) => "RecordPaymentOutcome",
             Self::RecordRefundOutcome(_) => "RecordRefundOutcome",
             Self::ExpireOrder(_) => "ExpireOrder",

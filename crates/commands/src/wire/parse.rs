@@ -25,6 +25,7 @@ impl Command {
         Ok(match name {
             "AddProduct" => Self::AddProduct(read(body)?),
             "ChangePrice" => Self::ChangePrice(read(body)?),
+            "DiscontinueProduct" => Self::DiscontinueProduct(read(body)?),
             "ReceiveStock" => Self::ReceiveStock(read(body)?),
             "AdjustStock" => Self::AdjustStock(read(body)?),
             "PlaceOrder" => {
@@ -47,6 +48,7 @@ impl Command {
                 Self::ReturnItems(items)
             }
             "RefundPayment" => Self::RefundPayment(read(body)?),
+            "ResolvePayment" => Self::ResolvePayment(read(body)?),
             _ => {
                 return Err(BadCommand {
                     code: "unknown-command",

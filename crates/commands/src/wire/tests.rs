@@ -230,7 +230,15 @@ fn a_token_is_not_printed() {
 
 #[test]
 fn what_only_the_backend_sends_is_unknown_to_clients() {
-    for name in ["RecordPaymentOutcome", "RecordRefundOutcome", "ExpireOrder", "Nonsense", ""] {
+    for name in [
+        "RecordGatewayPayment",
+        "RecordDispute",
+        "RecordPaymentOutcome",
+        "RecordRefundOutcome",
+        "ExpireOrder",
+        "Nonsense",
+        "",
+    ] {
         let refused = Command::parse(name, b"{}").unwrap_err();
         assert_eq!((refused.code, refused.field), ("unknown-command", None), "{name}");
     }

@@ -2,20 +2,29 @@
 
 use super::{Command, Event, Order, Refusal, fulfil, pay};
 
+/// An order that lives: it can still be paid, and goods of it can move.
+macro_rules! living {
+    ($details:pat) => {
+        Order::Placed($details)
+            | Order::PartShipped($details)
+            | Order::Shipped($details)
+            | Order::Delivered($details)
+    };
+}
+
+/// An order that came to nothing.
+macro_rules! ended {
+    ($details:pat) => {
+        Order::Cancelled($details) | Order::Expired($details)
+    };
+}
+
 pub(super) fn decide(order: &Order, command: &Command) -> Result<Vec<Event>, Refusal> {
     use Command as C;
     use Order as O;
     match (order, command) {
         (O::Unplaced, C::Place(new)) => fulfil::place(new),
-        (
-            O::Placed(_)
-            | O::PartShipped(_)
-            | O::Shipped(_)
-            | O::Delivered(_)
-            | O::Cancelled(_)
-            | O::Expired(_),
-            C::Place(_),
-        ) => Err(Refusal::Exists),
+        (living!(_) | ended!(_), C::Place(_)) => Err(Refusal::Exists),
         (
             O::Unplaced,
             C::OpenPayment { .. }
@@ -32,14 +41,11 @@ pub(super) fn decide(order: &Order, command: &Command) -> Result<Vec<Event>, Ref
             | C::RecordRefundFailure { .. },
         ) => Err(Refusal::Unknown),
 
-        // Money comes in as long as the order lives.
-        (
-            O::Placed(details)
-            | O::PartShipped(details)
-            | O::Shipped(details)
-            | O::Delivered(details),
-            C::OpenPayment { payment, money },
-        ) => pay::open(details, *payment, *money),
+        // Money comes in as long as the order lives. Only one that nothing of was sent expires, so
+        // only there a new deadline can begin.
+        (living!(details), C::OpenPayment { payment, money }) => {
+            pay::open(details, *payment, *money)
+        }
         (O::Placed(details), C::RecordPayment { payment, money, expires_at }) => {
             pay::record(details, *payment, *money, Some(*expires_at))
         }
@@ -53,73 +59,41 @@ pub(super) fn decide(order: &Order, command: &Command) -> Result<Vec<Event>, Ref
             pay::capture(details, *payment, *seed, Some(*expires_at))
         }
         (
-            O::PartShipped(details)
-            | O::Shipped(details)
-            | O::Delivered(details)
-            | O::Cancelled(details)
-            | O::Expired(details),
+            O::PartShipped(details) | O::Shipped(details) | O::Delivered(details) | ended!(details),
             C::RecordCapture { payment, seed, .. },
         ) => pay::capture(details, *payment, *seed, None),
         (O::Placed(details), C::RecordClose { payment, reason, expires_at }) => {
             pay::close(details, *payment, reason, Some(*expires_at))
         }
         (
-            O::PartShipped(details)
-            | O::Shipped(details)
-            | O::Delivered(details)
-            | O::Cancelled(details)
-            | O::Expired(details),
+            O::PartShipped(details) | O::Shipped(details) | O::Delivered(details) | ended!(details),
             C::RecordClose { payment, reason, .. },
         ) => pay::close(details, *payment, reason, None),
         (
-            O::Placed(details)
-            | O::PartShipped(details)
-            | O::Shipped(details)
-            | O::Delivered(details)
-            | O::Cancelled(details)
-            | O::Expired(details),
+            living!(details) | ended!(details),
             C::RecordRefundDone { payment, refund, money, after_failure },
         ) => pay::refund_done(details, *payment, *refund, *money, *after_failure),
         (
-            O::Placed(details)
-            | O::PartShipped(details)
-            | O::Shipped(details)
-            | O::Delivered(details)
-            | O::Cancelled(details)
-            | O::Expired(details),
+            living!(details) | ended!(details),
             C::RecordRefundFailure { payment, refund, money, reason },
         ) => pay::refund_failed(details, *payment, *refund, *money, reason),
 
         // Also after the end: a refund that failed is made anew by this.
-        (
-            O::Placed(details)
-            | O::PartShipped(details)
-            | O::Shipped(details)
-            | O::Delivered(details)
-            | O::Cancelled(details)
-            | O::Expired(details),
-            C::Refund(goodwill),
-        ) => pay::refund(details, goodwill),
+        (living!(details) | ended!(details), C::Refund(goodwill)) => pay::refund(details, goodwill),
 
         (O::Placed(details) | O::PartShipped(details), C::Ship { lines, on_account }) => {
             fulfil::ship(details, lines.as_deref(), *on_account)
         }
-        (O::Shipped(_) | O::Delivered(_), C::Ship { .. }) => Err(Refusal::NothingToShip),
-
+        (O::Shipped(_) | O::Delivered(_), C::Ship { .. }) => {
+            Err(Refusal::NothingToShip { state: order.phase() })
+        }
         (O::Shipped(details), C::Deliver) => {
             Ok(vec![Event::Delivered { order: details.order, customer: details.customer }])
         }
-
-        (
-            O::Placed(details)
-            | O::PartShipped(details)
-            | O::Shipped(details)
-            | O::Delivered(details),
-            C::Return { lines, by, seed },
-        ) => fulfil::take_back(details, lines, *by, *seed),
-
+        (living!(details), C::Return { lines, by, seed }) => {
+            fulfil::take_back(details, lines, *by, *seed)
+        }
         (O::Placed(details), C::Cancel { reason, seed }) => fulfil::cancel(details, reason, *seed),
-
         (O::Placed(details), C::Expire { deadline, seed }) => {
             fulfil::expire(details, *deadline, *seed)
         }
@@ -130,7 +104,7 @@ pub(super) fn decide(order: &Order, command: &Command) -> Result<Vec<Event>, Ref
             C::Cancel { .. } | C::Expire { .. },
         )
         | (
-            O::Cancelled(_) | O::Expired(_),
+            ended!(_),
             C::OpenPayment { .. }
             | C::RecordPayment { .. }
             | C::Ship { .. }

@@ -23,72 +23,29 @@ pub(super) fn evolve(order: Order, event: &Event) -> Result<Order, Misfit> {
         (O::Placed(details), E::Expired { credit, .. }) => {
             Ok(O::Expired(booked(details, |ledger| ledger.credit(*credit), event)?))
         }
-        (O::PartShipped(details), E::ItemsReturned { .. }) => {
-            Ok(O::PartShipped(moved(details, event)?))
-        }
 
-        // Money moves without changing the phase.
+        // Money moves, and goods come back, without changing the phase. After the end money may
+        // still come late, and goes back.
         (
-            O::Placed(details),
-            E::PaymentOpened { .. }
-            | E::PaymentCaptured { .. }
-            | E::PaymentClosed { .. }
-            | E::Paid { .. }
-            | E::Credited { .. }
-            | E::RefundOpened { .. }
-            | E::RefundSettled { .. }
-            | E::RefundFailed { .. },
-        ) => Ok(O::Placed(moved(details, event)?)),
-        (
-            O::PartShipped(details),
-            E::PaymentOpened { .. }
-            | E::PaymentCaptured { .. }
-            | E::PaymentClosed { .. }
-            | E::Paid { .. }
-            | E::Credited { .. }
-            | E::RefundOpened { .. }
-            | E::RefundSettled { .. }
-            | E::RefundFailed { .. },
-        ) => Ok(O::PartShipped(moved(details, event)?)),
-        (
-            O::Shipped(details),
-            E::PaymentOpened { .. }
-            | E::PaymentCaptured { .. }
-            | E::PaymentClosed { .. }
-            | E::Paid { .. }
-            | E::ItemsReturned { .. }
-            | E::Credited { .. }
-            | E::RefundOpened { .. }
-            | E::RefundSettled { .. }
-            | E::RefundFailed { .. },
-        ) => Ok(O::Shipped(moved(details, event)?)),
-        (
-            O::Delivered(details),
-            E::PaymentOpened { .. }
-            | E::PaymentCaptured { .. }
-            | E::PaymentClosed { .. }
-            | E::Paid { .. }
-            | E::ItemsReturned { .. }
-            | E::Credited { .. }
-            | E::RefundOpened { .. }
-            | E::RefundSettled { .. }
-            | E::RefundFailed { .. },
-        ) => Ok(O::Delivered(moved(details, event)?)),
-        // After the end money may still come late, and goes back.
-        (
-            O::Cancelled(details),
+            order @ (O::PartShipped(_) | O::Shipped(_) | O::Delivered(_)),
+            E::ItemsReturned { .. },
+        )
+        | (
+            order @ (O::Placed(_) | O::PartShipped(_) | O::Shipped(_) | O::Delivered(_)),
+            E::PaymentOpened { .. } | E::PaymentClosed { .. } | E::Paid { .. } | E::Credited { .. },
+        )
+        | (
+            order @ (O::Placed(_)
+            | O::PartShipped(_)
+            | O::Shipped(_)
+            | O::Delivered(_)
+            | O::Cancelled(_)
+            | O::Expired(_)),
             E::PaymentCaptured { .. }
             | E::RefundOpened { .. }
             | E::RefundSettled { .. }
             | E::RefundFailed { .. },
-        ) => Ok(O::Cancelled(moved(details, event)?)),
-        (
-            O::Expired(details),
-            E::PaymentCaptured { .. }
-            | E::RefundOpened { .. }
-            | E::RefundSettled { .. }
-            | E::RefundFailed { .. },
-        ) => Ok(O::Expired(moved(details, event)?)),
+        ) => order.in_phase(|details| moved(details, event)),
 
         (
             O::Unplaced
@@ -113,6 +70,24 @@ pub(super) fn evolve(order: Order, event: &Event) -> Result<Order, Misfit> {
             | E::RefundSettled { .. }
             | E::RefundFailed { .. },
         ) => Err(Misfit::new(event.name(), phase)),
+    }
+}
+
+impl Order {
+    /// The same phase with other details. An order that was never placed stays so.
+    fn in_phase(
+        self,
+        change: impl FnOnce(Details) -> Result<Details, Misfit>,
+    ) -> Result<Self, Misfit> {
+        Ok(match self {
+            Self::Unplaced => Self::Unplaced,
+            Self::Placed(details) => Self::Placed(change(details)?),
+            Self::PartShipped(details) => Self::PartShipped(change(details)?),
+            Self::Shipped(details) => Self::Shipped(change(details)?),
+            Self::Delivered(details) => Self::Delivered(change(details)?),
+            Self::Cancelled(details) => Self::Cancelled(change(details)?),
+            Self::Expired(details) => Self::Expired(change(details)?),
+        })
     }
 }
 

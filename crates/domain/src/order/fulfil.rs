@@ -66,6 +66,7 @@ pub(super) fn ship(
                 }
             }
         }
+        Some([]) => return Err(Refusal::NoLines),
         Some(asked) => {
             let mut named = BTreeSet::new();
             for ShipLine { line: number, quantity } in asked {
@@ -82,9 +83,6 @@ pub(super) fn ship(
                 going.push(ShippedLine { line: *number, sku, quantity });
             }
         }
-    }
-    if going.is_empty() {
-        return Err(Refusal::NothingToShip);
     }
     let ledger = &details.ledger;
     if !on_account && !ledger.is_paid() {
@@ -188,7 +186,7 @@ pub(super) fn expire(
         return Err(Refusal::PaymentOpen { open: ledger.open() });
     }
     if ledger.is_paid() {
-        return Err(Refusal::AlreadyPaid);
+        return Err(Refusal::AlreadyPaid { due: ledger.due(), paid: ledger.kept() });
     }
     let mut events = vec![Event::Expired {
         order: details.order,

@@ -25,7 +25,7 @@ pub(super) fn record(
 ) -> Result<Vec<Event>, Refusal> {
     check_new(details, payment, money)?;
     let mut after = details.ledger.clone();
-    after.capture(payment, money.amount).ok_or(Refusal::PaymentExists)?;
+    after.capture(payment, money.amount).ok_or(Refusal::PaymentExists { payment })?;
     let expires_at = renewed(details, &after, expires_at);
     let captured = Event::PaymentCaptured { order: details.order, payment, money, expires_at };
     Ok([captured].into_iter().chain(paid_by(details, &after)).collect())
@@ -37,13 +37,13 @@ pub(super) fn capture(
     seed: RefundSeed,
     expires_at: Option<DateTime<Utc>>,
 ) -> Result<Vec<Event>, Refusal> {
-    let part = details.ledger.part(payment).ok_or(Refusal::PaymentUnknown)?;
+    let part = details.ledger.part(payment).ok_or(Refusal::PaymentUnknown { payment })?;
     match part.phase {
         PartPhase::Captured { .. } => return Ok(vec![]),
         PartPhase::Open | PartPhase::Closed => {}
     }
     let mut after = details.ledger.clone();
-    after.capture(payment, part.amount).ok_or(Refusal::PaymentUnknown)?;
+    after.capture(payment, part.amount).ok_or(Refusal::PaymentUnknown { payment })?;
     let money = part.amount.of(details.currency);
     let expires_at = renewed(details, &after, expires_at);
     let mut events =
@@ -63,13 +63,13 @@ pub(super) fn close(
     reason: &Text,
     expires_at: Option<DateTime<Utc>>,
 ) -> Result<Vec<Event>, Refusal> {
-    let part = details.ledger.part(payment).ok_or(Refusal::PaymentUnknown)?;
+    let part = details.ledger.part(payment).ok_or(Refusal::PaymentUnknown { payment })?;
     match part.phase {
         PartPhase::Closed | PartPhase::Captured { .. } => return Ok(vec![]),
         PartPhase::Open => {}
     }
     let mut after = details.ledger.clone();
-    after.close(payment).ok_or(Refusal::PaymentUnknown)?;
+    after.close(payment).ok_or(Refusal::PaymentUnknown { payment })?;
     Ok(vec![Event::PaymentClosed {
         order: details.order,
         payment,
@@ -83,10 +83,11 @@ pub(super) fn refund(details: &Details, goodwill: &Goodwill) -> Result<Vec<Event
     let Goodwill { payment, money, by, reason, seed } = goodwill;
     check_currency(details, *money)?;
     let amount = money.amount;
-    let part = details.ledger.part(*payment).ok_or(Refusal::PaymentUnknown)?;
+    let part =
+        details.ledger.part(*payment).ok_or(Refusal::PaymentUnknown { payment: *payment })?;
     let limit = part.left();
     if amount > limit {
-        return Err(Refusal::RefundTooHigh { amount, limit });
+        return Err(Refusal::RefundTooHigh { payment: *payment, amount, limit });
     }
     if *by == RefundBy::Gateway && !part.at_gateway() {
         return Err(Refusal::NotAtGateway { refund: amount, refundable: Amount::ZERO });
@@ -115,7 +116,7 @@ pub(super) fn refund_done(
     money: Money,
     after_failure: bool,
 ) -> Result<Vec<Event>, Refusal> {
-    details.ledger.part(payment).ok_or(Refusal::PaymentUnknown)?;
+    details.ledger.part(payment).ok_or(Refusal::PaymentUnknown { payment })?;
     let settled = settled(details, payment, refund, money.amount);
     if after_failure {
         return Ok(vec![opened(details, payment, refund, money.amount), settled]);
@@ -130,7 +131,7 @@ pub(super) fn refund_failed(
     money: Money,
     reason: &Text,
 ) -> Result<Vec<Event>, Refusal> {
-    details.ledger.part(payment).ok_or(Refusal::PaymentUnknown)?;
+    details.ledger.part(payment).ok_or(Refusal::PaymentUnknown { payment })?;
     let (order, reason) = (details.order, reason.clone());
     Ok(vec![Event::RefundFailed { order, payment, refund, money, reason }])
 }
@@ -219,7 +220,7 @@ fn check_new(details: &Details, payment: PaymentId, money: Money) -> Result<(), 
     check_currency(details, money)?;
     let ledger = &details.ledger;
     if ledger.part(payment).is_some() {
-        return Err(Refusal::PaymentExists);
+        return Err(Refusal::PaymentExists { payment });
     }
     if ledger.parts().len() >= MAX_PAYMENTS {
         return Err(Refusal::TooManyPayments { limit: MAX_PAYMENTS });

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{Amount, Currency};
+use crate::{Amount, Currency, PaymentId};
 
 /// Why an order says no. Amounts are minor units of the order's currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +26,9 @@ pub enum Refusal {
     /// what other payments are asking for.
     OverCharge { due: Amount, captured: Amount, open: Amount },
     /// The order has a payment with this id.
-    PaymentExists,
+    PaymentExists { payment: PaymentId },
     /// The order has no payment with this id.
-    PaymentUnknown,
+    PaymentUnknown { payment: PaymentId },
     /// It has had this many payments already.
     TooManyPayments { limit: usize },
     /// Payments are under way for so much; their outcome has to be awaited.
@@ -36,11 +36,11 @@ pub enum Refusal {
     /// Less was paid than is due.
     NotPaid { due: Amount, paid: Amount },
     /// It is paid, so it does not expire.
-    AlreadyPaid,
+    AlreadyPaid { due: Amount, paid: Amount },
     /// It expires at another time, or never.
     DeadlineMoved { expires_at: Option<DateTime<Utc>> },
     /// Nothing is left to be sent.
-    NothingToShip,
+    NothingToShip { state: &'static str },
     /// It has no line with this number.
     LineUnknown { line: u32 },
     /// A line is named twice.
@@ -52,7 +52,7 @@ pub enum Refusal {
     /// Less is left of what is due.
     CreditTooHigh { credit: Amount, limit: Amount },
     /// Less is left of the payment.
-    RefundTooHigh { amount: Amount, limit: Amount },
+    RefundTooHigh { payment: PaymentId, amount: Amount, limit: Amount },
     /// So much was to go back through a gateway, but only so much of what is left came through one.
     NotAtGateway { refund: Amount, refundable: Amount },
 }

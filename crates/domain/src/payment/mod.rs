@@ -9,6 +9,8 @@ mod refunds;
 #[cfg(test)]
 mod tests;
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use chrono::{DateTime, Utc};
 
 pub use self::refunds::{RefundPhase, Refunds};
@@ -21,11 +23,11 @@ pub enum Payment {
     #[default]
     Unknown,
     /// The gateway was asked and has not answered yet.
-    Open(Charge),
+    Open(Attempt),
     /// The gateway's answer is unknown or contradictory; counts as open until it is known.
-    Unresolved(Charge),
+    Unresolved(Attempt),
     /// Closed without money.
-    Declined(Charge),
+    Declined(Attempt),
     /// The gateway took the money.
     Captured {
         /// What was asked for.
@@ -34,6 +36,8 @@ pub enum Payment {
         gateway_payment: Text,
         /// What went back.
         refunds: Refunds,
+        /// Disputes that the customer's bank opened, and how each stood last.
+        disputes: Arc<BTreeMap<Text, Text>>,
     },
     /// The money came by another way.
     Recorded {
@@ -68,6 +72,45 @@ pub struct Charge {
     pub deadline: DateTime<Utc>,
 }
 
+/// A charge that the gateway has not captured, or not yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// What was asked for.
+    pub charge: Charge,
+    /// The gateway's id of it, once it is known.
+    pub gateway_payment: Option<Text>,
+}
+
+/// A customer's bank taking a payment back, at its gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispute {
+    /// The gateway's id of it.
+    pub id: Text,
+    /// How much of the payment it is about.
+    pub money: Money,
+    /// How it stands, in the gateway's words, as `needs_response` or `lost`.
+    pub status: Text,
+    /// Why, in the gateway's words.
+    pub reason: Text,
+}
+
+/// What a person found out about a payment whose outcome nobody knew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// The gateway took it.
+    Captured {
+        /// The gateway's id of it.
+        gateway_payment: Text,
+        /// How much it took.
+        money: Money,
+    },
+    /// The gateway did not take it, and will not.
+    NotCharged {
+        /// How that is known.
+        reason: Text,
+    },
+}
+
 /// What may be asked of a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -84,6 +127,11 @@ pub enum Command {
         /// Where to find it in the books of that way.
         reference: Option<Text>,
     },
+    /// The gateway has given it an id, before it takes anything.
+    RecordGatewayPayment {
+        /// The gateway's id of it.
+        gateway_payment: Text,
+    },
     /// The gateway says: taken.
     RecordCapture {
         /// The gateway's id of it.
@@ -95,6 +143,10 @@ pub enum Command {
     RecordDecline(Text),
     /// The gateway's answer can't be made out.
     RecordDoubt(Text),
+    /// The gateway says: disputed.
+    RecordDispute(Dispute),
+    /// A person has found out what became of it.
+    Resolve(Finding),
     /// Give money back through the gateway.
     RequestRefund {
         /// Id of the refund.
@@ -136,6 +188,15 @@ pub enum Command {
 pub enum Event {
     /// The gateway is to take it.
     Requested(Charge),
+    /// The gateway's id of it is known.
+    Identified {
+        /// What it is.
+        facts: Facts,
+        /// Name of the gateway.
+        gateway: Text,
+        /// The gateway's id of it.
+        gateway_payment: Text,
+    },
     /// It was taken.
     Captured {
         /// What it is.
@@ -158,6 +219,13 @@ pub enum Event {
         facts: Facts,
         /// What is wrong.
         reason: Text,
+    },
+    /// The customer's bank wants it back, or says how that stands: for a person.
+    Disputed {
+        /// What it is.
+        facts: Facts,
+        /// What the gateway says.
+        dispute: Dispute,
     },
     /// It came by another way.
     Recorded {
@@ -214,7 +282,7 @@ pub enum Event {
 }
 
 /// Why a payment says no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// There is one with this id already.
     Exists,
@@ -233,11 +301,52 @@ pub enum Refusal {
         limit: Amount,
     },
     /// A refund with this id exists.
-    RefundExists,
-    /// No refund has this id.
-    RefundUnknown,
+    RefundExists {
+        /// Its id.
+        refund: RefundId,
+    },
     /// It did not come through a gateway, so none can give it back.
-    NotAtGateway,
+    NotAtGateway {
+        /// Minor units asked for.
+        amount: Amount,
+    },
+    /// Its outcome is known, or still awaited: nothing is left to a person.
+    NotUnresolved {
+        /// The phase it is in.
+        state: &'static str,
+    },
+    /// Another sum was taken than the one asked for: that does not pay it.
+    AmountDiffers {
+        /// What was asked for.
+        expected: Money,
+        /// What is said to have been taken.
+        actual: Money,
+    },
+    /// The gateway knows it by another id.
+    GatewayPaymentDiffers {
+        /// The id that the gateway gave it.
+        expected: Text,
+        /// The id that was named.
+        actual: Text,
+    },
+}
+
+impl Event {
+    /// Name of the event, as it is stored.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Requested(_) => "PaymentRequested",
+            Self::Identified { .. } => "PaymentIdentified",
+            Self::Captured { .. } => "PaymentCaptured",
+            Self::Declined { .. } => "PaymentDeclined",
+            Self::Unresolved { .. } => "PaymentUnresolved",
+            Self::Disputed { .. } => "PaymentDisputed",
+            Self::Recorded { .. } => "PaymentRecorded",
+            Self::RefundRequested { .. } => "PaymentRefundRequested",
+            Self::Refunded { .. } => "PaymentRefunded",
+            Self::RefundFailed { .. } => "PaymentRefundFailed",
+        }
+    }
 }
 
 impl Payment {
@@ -257,8 +366,8 @@ impl Payment {
     pub fn facts(&self) -> Option<&Facts> {
         match self {
             Self::Unknown => None,
-            Self::Open(charge) | Self::Unresolved(charge) | Self::Declined(charge) => {
-                Some(&charge.facts)
+            Self::Open(attempt) | Self::Unresolved(attempt) | Self::Declined(attempt) => {
+                Some(&attempt.charge.facts)
             }
             Self::Captured { charge, .. } => Some(&charge.facts),
             Self::Recorded { facts, .. } => Some(facts),

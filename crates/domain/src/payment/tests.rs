@@ -155,7 +155,8 @@ fn no_more_goes_back_than_came() {
         .then(&[refund_requested(1, 300)]);
     let refusal = Refusal::RefundTooHigh { amount: amount(201), limit: amount(200) };
     then.clone().when(&request_refund(2, 201)).refused(&refusal);
-    then.clone().when(&request_refund(1, 1)).refused(&Refusal::RefundExists);
+    let exists = Refusal::RefundExists { refund: refund(1) };
+    then.clone().when(&request_refund(1, 1)).refused(&exists);
     let elsewhere = Command::RecordRefund { refund: refund(3), amount: amount(200) };
     then.when(&elsewhere)
         .then(&[refunded(3, 200, true)])
@@ -182,7 +183,9 @@ fn a_refund_that_failed_can_be_made_anew_and_may_still_succeed() {
 
 #[test]
 fn money_that_came_another_way_goes_back_another_way() {
-    payment(&[recorded()]).when(&request_refund(1, 1)).refused(&Refusal::NotAtGateway);
+    payment(&[recorded()])
+        .when(&request_refund(1, 1))
+        .refused(&Refusal::NotAtGateway { amount: amount(1) });
     let elsewhere = Command::RecordRefund { refund: refund(1), amount: amount(500) };
     payment(&[recorded()]).when(&elsewhere).then(&[refunded(1, 500, true)]);
     let owe = Command::OweRefund {
@@ -201,8 +204,104 @@ fn nothing_goes_back_before_something_came() {
     payment(&[requested()]).when(&elsewhere).refused(&refusal);
     payment(&[requested()])
         .when(&Command::RecordRefundDone(refund(1)))
-        .refused(&Refusal::RefundUnknown);
-    payment(&[requested(), captured()]).when(&fail_refund(9)).refused(&Refusal::RefundUnknown);
+        .then(&[unresolved(&unasked(1))]);
+    let then = payment(&[requested(), captured()]).when(&fail_refund(9));
+    assert_eq!(then.then(&[unresolved(&unasked(9))]).0.phase(), "captured");
+}
+
+fn unasked(n: u128) -> String {
+    format!("the gateway answers about refund {}, which nobody asked for", refund(n))
+}
+
+fn identify(gateway_payment: &str) -> Command {
+    Command::RecordGatewayPayment { gateway_payment: gateway_payment.into() }
+}
+
+fn identified() -> Event {
+    let (gateway, gateway_payment) = ("sandbox".into(), "ch_1".into());
+    Event::Identified { facts: facts(), gateway, gateway_payment }
+}
+
+#[test]
+fn the_gateway_gives_it_one_id() {
+    let two = "the gateway knows it as ch_2 and had known it as ch_1";
+    let known = payment(&[requested()]).when(&identify("ch_1")).then(&[identified()]);
+    assert_eq!(known.0.phase(), "open");
+    known.clone().when(&identify("ch_1")).then(&[]);
+    known.clone().when(&identify("ch_2")).then(&[unresolved(two)]);
+    // What was taken under another id is not what was asked for.
+    let doubtful = known.when(&record_capture("ch_2", 500)).then(&[unresolved(two)]);
+    assert_eq!(doubtful.0.phase(), "unresolved");
+    doubtful
+        .when(&record_capture("ch_1", 500))
+        .then(&[captured()])
+        .when(&identify("ch_1"))
+        .then(&[]);
+    payment(&[requested(), declined()]).when(&identify("ch_1")).then(&[identified()]);
+    payment(&[requested(), captured()]).when(&identify("ch_2")).then(&[unresolved(two)]);
+}
+
+#[test]
+fn a_dispute_is_for_a_person_and_told_once() {
+    let dispute = |id: &str, status: &str| Dispute {
+        id: id.into(),
+        money: money(500),
+        status: status.into(),
+        reason: "fraudulent".into(),
+    };
+    let disputed = |id, status| Event::Disputed { facts: facts(), dispute: dispute(id, status) };
+    let record = |id, status| Command::RecordDispute(dispute(id, status));
+    let then = payment(&[requested(), captured()])
+        .when(&record("du_1", "needs_response"))
+        .then(&[disputed("du_1", "needs_response")]);
+    // No money moves by it.
+    assert_eq!(then.0.phase(), "captured");
+    then.clone().when(&record("du_1", "needs_response")).then(&[]);
+    then.clone().when(&record("du_1", "lost")).then(&[disputed("du_1", "lost")]);
+    then.when(&record("du_2", "lost")).then(&[disputed("du_2", "lost")]);
+    for history in [vec![requested()], vec![requested(), declined()], vec![recorded()]] {
+        let reason = "disputed as du_1 (lost), though no gateway is known to have taken it";
+        payment(&history).when(&record("du_1", "lost")).then(&[unresolved(reason)]);
+    }
+}
+
+#[test]
+fn a_person_settles_what_looking_did_not() {
+    let found = |gateway_payment: &str, minor| {
+        let gateway_payment = gateway_payment.into();
+        Command::Resolve(Finding::Captured { gateway_payment, money: money(minor) })
+    };
+    let not_charged = Command::Resolve(Finding::NotCharged { reason: "no funds".into() });
+    let doubtful = payment(&[requested(), unresolved("?")]);
+
+    let taken = doubtful.clone().when(&found("ch_1", 500)).then(&[captured()]);
+    // Counted once, whatever is said later.
+    taken.clone().when(&record_capture("ch_1", 500)).then(&[]);
+    taken.clone().when(&found("ch_1", 500)).refused(&Refusal::NotUnresolved { state: "captured" });
+    let over = doubtful.clone().when(&not_charged).then(&[declined()]);
+    over.clone().when(&not_charged).refused(&Refusal::NotUnresolved { state: "declined" });
+    // The gateway knows better than the person.
+    over.when(&record_capture("ch_1", 500)).then(&[captured()]);
+
+    let (expected, actual) = (money(500), money(499));
+    doubtful
+        .clone()
+        .when(&found("ch_1", 499))
+        .refused(&Refusal::AmountDiffers { expected, actual });
+    let known = doubtful.when(&identify("ch_1")).then(&[identified()]);
+    let (expected, actual) = ("ch_1".into(), "ch_2".into());
+    known
+        .clone()
+        .when(&found("ch_2", 500))
+        .refused(&Refusal::GatewayPaymentDiffers { expected, actual });
+    known.when(&found("ch_1", 500)).then(&[captured()]);
+    // What is still awaited may yet be charged: that is not for a person.
+    for history in [vec![requested()], vec![recorded()]] {
+        let given = payment(&history);
+        let refusal = Refusal::NotUnresolved { state: given.0.phase() };
+        given.clone().when(&found("ch_1", 500)).refused(&refusal);
+        given.when(&not_charged).refused(&refusal);
+    }
 }
 
 #[test]
@@ -213,6 +312,8 @@ fn nothing_is_asked_of_a_payment_that_does_not_exist() {
         Command::RecordDoubt("x".into()),
         request_refund(1, 1),
         fail_refund(1),
+        identify("ch_1"),
+        Command::Resolve(Finding::NotCharged { reason: "x".into() }),
     ] {
         payment(&[]).when(&command).refused(&Refusal::Unknown);
     }

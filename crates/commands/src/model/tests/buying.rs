@@ -188,7 +188,8 @@ fn a_partner_acts_on_what_it_placed() {
 fn roles_keep_to_their_commands() {
     let mut shelf = Shelf::stocked();
     for info in crate::catalogue() {
-        let command = Command::parse(info.name, info.example.to_string().as_bytes()).unwrap();
+        let body = info.examples[0].body.to_string();
+        let command = Command::parse(info.name, body.as_bytes()).unwrap();
         for (role, authority) in
             [("customer", ANNA), ("partner", PARTNER), ("operator", Authority::Operator)]
         {
@@ -202,11 +203,14 @@ fn roles_keep_to_their_commands() {
         assert!(Authority::Import.may_send(&command));
         assert!(!Authority::Backend.may_send(&command));
     }
-    let command = wire::ExpireOrder { order_id: Uuid::nil(), deadline: shelf.now.into() };
-    let command = Command::ExpireOrder(command);
-    assert!(Authority::Backend.may_send(&command));
-    for authority in [ANNA, PARTNER, Authority::Operator, Authority::Import] {
-        assert!(!authority.may_send(&command));
+    let (payment_id, gateway_payment_id) = (Uuid::nil(), "ch_1".to_owned());
+    let identify = wire::RecordGatewayPayment { payment_id, gateway_payment_id };
+    let expire = wire::ExpireOrder { order_id: Uuid::nil(), deadline: shelf.now.into() };
+    for command in [Command::ExpireOrder(expire), Command::RecordGatewayPayment(identify)] {
+        assert!(Authority::Backend.may_send(&command));
+        for authority in [ANNA, PARTNER, Authority::Operator, Authority::Import] {
+            assert!(!authority.may_send(&command));
+        }
     }
 }
 

@@ -171,7 +171,7 @@ fn a_cancelled_order_frees_its_stock_and_gives_back_its_money() {
     assert_eq!((shelf.levels("CUP"), shelf.levels("PLATE")), ((10, 0), (10, 0)));
     assert_eq!(
         shelf.refuses(ANNA, "CancelOrder", body),
-        ("wrong-state".to_owned(), json!({ "state": "cancelled" }))
+        ("wrong-state".to_owned(), json!({ "order_id": order_id, "state": "cancelled" }))
     );
 }
 
@@ -208,7 +208,10 @@ fn goodwill_is_credited_and_asked_back() {
     assert_eq!(done.data[1]["reason"], "late");
     assert_eq!(
         shelf.refuses(Authority::Operator, "RefundPayment", body(payment, 851)),
-        ("refund-too-high".to_owned(), json!({ "amount": 851, "limit": 850 }))
+        (
+            "refund-too-high".to_owned(),
+            json!({ "payment_id": payment, "amount": 851, "limit": 850 })
+        )
     );
     let nowhere = Uuid::from_u128(404);
     assert_eq!(
@@ -235,4 +238,31 @@ fn an_order_of_two_thousand_lines_goes_through() {
     let pay = json!({ "order_id": order_id, "amount": 4000, "currency": "GBP", "method": "x" });
     shelf.does(import, "RecordPayment", pay);
     assert_eq!(shelf.does(import, "ShipOrder", ship(order_id)).kinds.len(), 2_001);
+}
+
+#[test]
+fn what_is_discontinued_is_not_ordered_but_still_sent_and_taken_back() {
+    let mut shelf = Shelf::stocked();
+    let operator = Authority::Operator;
+    let order_id = shelf.ordered();
+    shelf.paid(order_id, 1050);
+    let done = shelf.does(operator, "DiscontinueProduct", json!({ "sku": "CUP" }));
+    assert_eq!(done.kinds, ["ProductDiscontinued"]);
+    let refused = ("product-discontinued".to_owned(), json!({ "sku": "CUP" }));
+    for authority in [ANNA, PARTNER, operator, Authority::Import] {
+        assert_eq!(shelf.refuses(authority, "PlaceOrder", order()), refused);
+    }
+    let price = json!({ "sku": "CUP", "price": 1, "currency": "GBP" });
+    assert_eq!(shelf.refuses(operator, "ChangePrice", price), refused);
+    assert_eq!(shelf.refuses(operator, "DiscontinueProduct", json!({ "sku": "CUP" })), refused);
+    let again = json!({ "sku": "CUP", "name": "Cup", "price": 1, "currency": "GBP" });
+    assert_eq!(shelf.refuses(operator, "AddProduct", again).0, "product-exists");
+
+    shelf.does(operator, "ShipOrder", ship(order_id));
+    let lines = json!([{ "line": 2, "quantity": 2 }]);
+    shelf.does(operator, "ReturnItems", returned(order_id, &lines, "gateway"));
+    assert_eq!(shelf.levels("CUP"), (10, 0));
+    // What is left of it can be counted and thrown away.
+    shelf.does(operator, "AdjustStock", json!({ "sku": "CUP", "quantity": -10, "reason": "" }));
+    shelf.does(operator, "ReceiveStock", json!({ "sku": "CUP", "quantity": 1 }));
 }

@@ -116,8 +116,9 @@ fn refunds_end_one_way_or_the_other() {
     let done = refund_outcome(&mut shelf, payment, refund, failed()).unwrap();
     assert_eq!(done.kinds, ["PaymentUnresolved"]);
     let nothing = Uuid::from_u128(404);
-    let refused = refund_outcome(&mut shelf, payment, nothing, settled()).unwrap_err();
-    assert_eq!(refused.code, "refund-unknown");
+    // An outside fact is never refused: one about nothing is for a person.
+    let done = refund_outcome(&mut shelf, payment, nothing, settled()).unwrap();
+    assert_eq!(done.kinds, ["PaymentUnresolved"]);
 }
 
 #[test]
@@ -136,4 +137,118 @@ fn an_event_in_a_strange_stream_is_not_folded() {
     ] {
         assert!(shelf.model.decode(kind, version, data).is_err(), "{kind}/{version} {data}");
     }
+}
+
+fn resolve(payment_id: Uuid, outcome: Value) -> Value {
+    json!({ "payment_id": payment_id, "outcome": outcome })
+}
+
+fn found(minor: i64) -> Value {
+    json!({ "captured": { "gateway_payment_id": "ch_1", "amount": minor, "currency": "GBP" } })
+}
+
+fn not_charged() -> Value {
+    json!({ "not_charged": { "reason": "not in the gateway's books" } })
+}
+
+fn doubted(shelf: &mut Shelf) -> (Uuid, Uuid) {
+    let order_id = shelf.ordered();
+    let payment = shelf.charged(order_id, 1050);
+    let doubt = wire::PaymentOutcome::Unresolved { reason: "time-out".into() };
+    shelf.outcome(payment, doubt).unwrap();
+    (order_id, payment)
+}
+
+#[test]
+fn what_a_person_found_taken_is_counted_once() {
+    let mut shelf = Shelf::stocked();
+    let (order_id, payment) = doubted(&mut shelf);
+    let operator = Authority::Operator;
+    let (code, values) = shelf.refuses(operator, "ResolvePayment", resolve(payment, found(1049)));
+    assert_eq!((&*code, &values["expected"]), ("amount-differs", &json!(1050)));
+    let done = shelf.does(operator, "ResolvePayment", resolve(payment, found(1050)));
+    assert_eq!(done.kinds, ["PaymentCaptured", "OrderPaymentCaptured", "OrderPaid"]);
+    // However often it is said, by whomever.
+    for again in [found(1050), not_charged()] {
+        let (code, values) = shelf.refuses(operator, "ResolvePayment", resolve(payment, again));
+        assert_eq!((&*code, &values["state"]), ("not-unresolved", &json!("captured")));
+    }
+    assert!(shelf.outcome(payment, captured(1050)).unwrap().kinds.is_empty());
+    let (_, order) = &shelf.streams[&format!("order-{order_id}")];
+    let ShopState::Order(order) = &**order else { panic!("not an order") };
+    assert_eq!(order.details().unwrap().ledger().captured().get(), 1050);
+}
+
+#[test]
+fn what_a_person_found_not_taken_lets_the_order_wait_anew() {
+    let mut shelf = Shelf::stocked();
+    let (order_id, payment) = doubted(&mut shelf);
+    let other = shelf.ordered();
+    let open = shelf.charged(other, 5);
+    let (code, _) = shelf.refuses(Authority::Operator, "ResolvePayment", resolve(open, found(5)));
+    assert_eq!(code, "not-unresolved", "the gateway may still answer");
+    let deadline = in_15_minutes(&shelf);
+    assert_eq!(shelf.expires(order_id, deadline).unwrap_err().code, "payment-open");
+    shelf.now += TimeDelta::minutes(30);
+    let deadline = in_15_minutes(&shelf);
+    let done = shelf.does(Authority::Operator, "ResolvePayment", resolve(payment, not_charged()));
+    assert_eq!(done.kinds, ["PaymentDeclined", "OrderPaymentClosed"]);
+    assert_eq!(shelf.expires(order_id, deadline).unwrap().kinds[0], "OrderExpired");
+    // The person was mistaken: what was taken goes back.
+    let done = shelf.outcome(payment, captured(1050)).unwrap();
+    assert_eq!(done.kinds.last(), Some(&"OrderRefundOpened"));
+    for buyer in [ANNA, PARTNER, Authority::Backend] {
+        let body = resolve(payment, not_charged());
+        assert_eq!(shelf.refuses(buyer, "ResolvePayment", body).0, "not-allowed");
+    }
+}
+
+#[test]
+fn the_gateway_s_id_is_taken_down_before_money_moves() {
+    let mut shelf = Shelf::stocked();
+    let order_id = shelf.ordered();
+    let payment_id = shelf.charged(order_id, 1050);
+    let identify = |id: &str| {
+        let gateway_payment_id = id.to_owned();
+        let command = wire::RecordGatewayPayment { payment_id, gateway_payment_id };
+        Command::RecordGatewayPayment(command)
+    };
+    let done = shelf.sends(Authority::Backend, identify("ch_1")).unwrap();
+    assert_eq!(done.kinds, ["PaymentIdentified"]);
+    assert!(shelf.sends(Authority::Backend, identify("ch_1")).unwrap().kinds.is_empty());
+    let done = shelf.sends(Authority::Backend, identify("ch_2")).unwrap();
+    assert_eq!(done.kinds, ["PaymentUnresolved"]);
+    let mut wrong = found(1050);
+    wrong["captured"]["gateway_payment_id"] = json!("ch_2");
+    let (code, values) =
+        shelf.refuses(Authority::Operator, "ResolvePayment", resolve(payment_id, wrong));
+    assert_eq!((&*code, &values["expected"]), ("gateway-payment-differs", &json!("ch_1")));
+    assert_eq!(shelf.outcome(payment_id, captured(1050)).unwrap().kinds[0], "PaymentCaptured");
+}
+
+#[test]
+fn a_dispute_moves_no_money() {
+    let mut shelf = Shelf::stocked();
+    let order_id = shelf.ordered();
+    let payment_id = shelf.paid(order_id, 1050);
+    let dispute = |status: &str| {
+        Command::RecordDispute(wire::RecordDispute {
+            payment_id,
+            dispute_id: "du_1".to_owned(),
+            amount: wire::Amount::new(1050).unwrap(),
+            currency: wire::Currency::new("GBP").unwrap(),
+            status: status.into(),
+            reason: "fraudulent".into(),
+        })
+    };
+    for (status, kinds) in [
+        ("needs_response", &["PaymentDisputed"][..]),
+        ("needs_response", &[]),
+        ("lost", &["PaymentDisputed"]),
+    ] {
+        let done = shelf.sends(Authority::Backend, dispute(status)).unwrap();
+        assert_eq!(done.kinds, kinds);
+        assert!(done.jobs.is_empty());
+    }
+    shelf.does(Authority::Operator, "ShipOrder", json!({ "order_id": order_id }));
 }

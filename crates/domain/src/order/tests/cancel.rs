@@ -73,7 +73,8 @@ fn an_unpaid_order_expires_at_its_deadline_and_no_other() {
     happened(&[placed()])
         .when(&expire(at(14)))
         .refused(&Refusal::DeadlineMoved { expires_at: Some(at(15)) });
-    after(paid_history(), &[]).when(&expire(at(15))).refused(&Refusal::AlreadyPaid);
+    let already_paid = Refusal::AlreadyPaid { due: amount(1000), paid: amount(1000) };
+    after(paid_history(), &[]).when(&expire(at(15))).refused(&already_paid);
     happened(&[placed(), opened(1, 400)])
         .when(&expire(at(15)))
         .refused(&Refusal::PaymentOpen { open: amount(400) });

@@ -92,7 +92,7 @@ fn shipments_may_come_in_parts() {
         .when(&ship(Some(&[(2, 2)])))
         .refused(&Refusal::TooManyShipped { line: 2, shippable: 1 });
     let rest = part.when(&ship(None)).then(&[shipped(2, &[(1, 2), (2, 1)], true)]);
-    rest.clone().when(&ship(None)).refused(&Refusal::NothingToShip);
+    rest.clone().when(&ship(None)).refused(&Refusal::NothingToShip { state: "shipped" });
     rest.when(&Command::Deliver)
         .then(&[Event::Delivered { order: order(), customer: customer() }])
         .when(&Command::Deliver)
@@ -105,7 +105,7 @@ fn lines_are_named_as_they_are() {
     given.clone().when(&ship(Some(&[(3, 1)]))).refused(&Refusal::LineUnknown { line: 3 });
     given.clone().when(&ship(Some(&[(0, 1)]))).refused(&Refusal::LineUnknown { line: 0 });
     given.clone().when(&ship(Some(&[(1, 1), (1, 1)]))).refused(&Refusal::LineRepeated { line: 1 });
-    given.when(&ship(Some(&[]))).refused(&Refusal::NothingToShip);
+    given.when(&ship(Some(&[]))).refused(&Refusal::NoLines);
 }
 
 #[test]

@@ -8,7 +8,7 @@ fn a_payment_is_opened_up_to_what_is_due() {
     let refusal = Refusal::OverCharge { due: amount(1000), captured: amount(0), open: amount(600) };
     given.clone().when(&open(2, gbp(401))).refused(&refusal);
     given.clone().when(&record(2, gbp(401))).refused(&refusal);
-    given.clone().when(&open(1, gbp(1))).refused(&Refusal::PaymentExists);
+    given.clone().when(&open(1, gbp(1))).refused(&Refusal::PaymentExists { payment: pay(1) });
     given.when(&open(2, gbp(400))).then(&[opened(2, 400)]);
 }
 
@@ -111,9 +111,11 @@ fn goodwill_is_credited_and_paid_back() {
         .when(&goodwill(1, gbp(250)))
         .then(&[credited(1, 250), refund_opened(1, 250)]);
     assert!(given.0.details().unwrap().ledger().is_paid());
-    let refusal = Refusal::RefundTooHigh { amount: amount(751), limit: amount(750) };
+    let (payment, limit) = (pay(1), amount(750));
+    let refusal = Refusal::RefundTooHigh { payment, amount: amount(751), limit };
     given.when(&goodwill(1, gbp(751))).refused(&refusal);
-    after(paid_history(), &[]).when(&goodwill(2, gbp(1))).refused(&Refusal::PaymentUnknown);
+    let unknown = Refusal::PaymentUnknown { payment: pay(2) };
+    after(paid_history(), &[]).when(&goodwill(2, gbp(1))).refused(&unknown);
 }
 
 #[test]
