@@ -2,7 +2,7 @@
 
 mod components;
 
-use daybook_commands::CommandInfo;
+use daybook_commands::{Answer, CommandInfo};
 use daybook_projection::{AnswerShape, DeclaredQuery, ParameterKind, Place};
 use serde_json::{Map, Value, json};
 
@@ -157,9 +157,16 @@ fn command(info: &CommandInfo) -> Value {
         "description": "Where to ask for the outcome.", "schema": {"type": "string"},
     });
     let mut responses = json!({"200": outcome("Accepted"), "202": open});
-    for status in [408, 412, 413, 415, 422] {
+    let status = if info.accepted.open { "202" } else { "200" };
+    responses[status]["content"]["application/json"]["example"] = accepted(&info.accepted);
+    for status in [408, 412, 413, 415] {
         responses[status.to_string()] = reference("responses", &format!("Problem{status}"));
     }
+    responses["422"] = components::refused(&info.refusals);
+    let bodies = (1..).zip(&info.examples).map(|(number, example)| {
+        (format!("example-{number}"), json!({"summary": example.title, "value": example.body}))
+    });
+    let bodies: Map<String, Value> = bodies.collect();
     json!({
         "tags": ["Commands"],
         "operationId": info.name,
@@ -172,10 +179,18 @@ fn command(info: &CommandInfo) -> Value {
             reference("parameters", "Traceparent"),
         ],
         "requestBody": {"required": true, "content": {"application/json": {
-            "schema": reference("schemas", info.name), "example": info.example,
+            "schema": reference("schemas", info.name), "examples": bodies,
         }}},
         "responses": responses,
     })
+}
+
+/// An accepted command's answer, as it might be.
+fn accepted(answer: &Answer) -> Value {
+    let streams = answer.streams.iter();
+    let streams: Vec<Value> =
+        streams.map(|(stream, version)| json!({"stream": stream, "version": version})).collect();
+    json!({"position": "4711", "streams": streams, "result": answer.result})
 }
 
 fn by_key() -> Value {

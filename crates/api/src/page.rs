@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use warp::{
     http::{HeaderValue, StatusCode, header},
     reply::Response,
@@ -10,20 +10,32 @@ use warp::{
 
 use crate::{
     app,
-    problem::{Failure, KINDS},
+    problem::{Failure, KINDS, Problem},
 };
 
 const STYLE: &str = include_str!("page.css");
 
-/// What a kind of problem means. Codes of refusals are the domain's and have no page.
+/// What a kind of problem means, or a kind of refusal.
 pub(crate) fn problem(code: &str) -> Result<Response, Failure> {
-    let kind = KINDS.iter().find(|kind| kind.code == code).ok_or(Failure::NotFound)?;
-    let body = serde_json::json!({
-        "type": format!("/problems/{}", kind.code),
-        "title": kind.title,
-        "status": kind.status.as_u16(),
-        "help": kind.help,
-    });
+    let body = if let Some(kind) = KINDS.iter().find(|kind| kind.code == code) {
+        json!({
+            "type": format!("/problems/{}", kind.code),
+            "title": kind.title,
+            "status": kind.status.as_u16(),
+            "help": kind.help,
+        })
+    } else {
+        let mut refusals = daybook_commands::refusals().into_iter();
+        let info = refusals.find(|info| info.refusal.code == code).ok_or(Failure::NotFound)?;
+        let example = Problem::refusal(info.refusal);
+        json!({
+            "type": format!("/problems/{code}"),
+            "title": example.title,
+            "status": example.status.as_u16(),
+            "help": info.help,
+            "example": example.to_json(),
+        })
+    };
     let mut response = app::json(StatusCode::OK, body.to_string());
     response
         .headers_mut()
@@ -101,8 +113,10 @@ fn operation_html(
     }
     let body = &operation["requestBody"]["content"]["application/json"];
     if !body.is_null() {
-        page.push_str("<p>Body, for example</p>");
-        pre(page, &body["example"]);
+        for (_, example) in members(&body["examples"]) {
+            line(page, "p", &format!("Body, for example: {}", text(&example["summary"])));
+            pre(page, &example["value"]);
+        }
         page.push_str("<p>Schema</p>");
         pre(page, resolve(document, &body["schema"]));
     }

@@ -206,6 +206,7 @@ fn decode(path: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use daybook_commands::Answer;
     use serde_json::Value;
 
     use super::*;
@@ -216,7 +217,9 @@ mod tests {
             title: "",
             roles,
             schema: Value::Null,
-            example: Value::Null,
+            examples: Vec::new(),
+            accepted: Answer { streams: Vec::new(), result: Value::Null, open: false },
+            refusals: Vec::new(),
         };
         Routes::new(
             &[command("PlaceOrder", &["customer", "operator"]), command("Odd", &["nobody"])],

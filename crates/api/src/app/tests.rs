@@ -192,12 +192,54 @@ fn collect_references(value: &Value, found: &mut Vec<String>) {
 }
 
 #[tokio::test]
+async fn every_command_is_shown_with_bodies_an_answer_and_every_refusal() {
+    let document = json_of(&ask("GET", "/openapi.json").await);
+    let commands = daybook_commands::catalogue();
+    assert!(commands.len() >= 14);
+    for command in commands {
+        let path = format!("/v1/commands/{}", command.name);
+        let operation = &document["paths"][&path]["post"];
+        let bodies = &operation["requestBody"]["content"]["application/json"]["examples"];
+        let shown: Vec<&Value> =
+            bodies.as_object().unwrap().values().map(|example| &example["value"]).collect();
+        let wanted: Vec<&Value> = command.examples.iter().map(|example| &example.body).collect();
+        assert_eq!(shown, wanted, "{path}");
+
+        let status = if command.accepted.open { "202" } else { "200" };
+        let answer = &operation["responses"][status]["content"]["application/json"]["example"];
+        assert_eq!(answer["result"], command.accepted.result, "{path}");
+        assert!(!answer["streams"].as_array().unwrap().is_empty(), "{path}");
+
+        let refused = &operation["responses"]["422"];
+        let examples = &refused["content"]["application/problem+json"]["examples"];
+        assert_eq!(examples.as_object().unwrap().len(), command.refusals.len(), "{path}");
+        for refusal in command.refusals {
+            let problem = &examples[&refusal.code]["value"];
+            assert_eq!(problem["type"], format!("/problems/{}", refusal.code), "{path}");
+            assert_eq!(problem["status"], 422);
+            for (name, value) in refusal.values.as_object().unwrap() {
+                assert_eq!(&problem[name], value, "{path} {}", refusal.code);
+            }
+            let text = refused["description"].as_str().unwrap();
+            assert!(text.contains(&format!("`{}`", refusal.code)), "{path}");
+        }
+        assert!(refused["description"].as_str().unwrap().contains("`key-reused`"));
+    }
+}
+
+#[tokio::test]
 async fn the_documentation_is_one_page_without_scripts_and_kinds_of_problems_have_theirs() {
     let docs = ask("GET", "/docs").await;
     assert_eq!(docs.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
     let page = std::str::from_utf8(docs.body()).unwrap();
     assert!(page.contains("/v1/commands/PlaceOrder") && !page.contains("<script"));
     assert_eq!(json_of(&ask("GET", "/problems/stale").await)["status"], 503);
+    let refusal = json_of(&ask("GET", "/problems/out-of-stock").await);
+    assert_eq!(
+        (&refusal["status"], &refusal["type"]),
+        (&422.into(), &"/problems/out-of-stock".into())
+    );
+    assert!(refusal["help"].is_string() && refusal["example"]["missing"].is_array());
     assert_problem(&ask("GET", "/problems/made-up").await, 404, "not-found");
 }
 

@@ -1,9 +1,15 @@
 //! What operations share: schemas, parameters, headers and the responses that are problems.
 
+use std::fmt::Write as _;
+
+use daybook_journal::Refusal;
 use serde_json::{Map, Value, json};
 
 use super::{key_schema, reference};
-use crate::{limits::Limits, problem::KINDS};
+use crate::{
+    limits::Limits,
+    problem::{KINDS, Problem},
+};
 
 /// Moves a command's schema among the components, and the definitions inside it as well: a
 /// `#/$defs/…` would point into the OpenAPI document's root.
@@ -220,12 +226,6 @@ pub(super) fn shared_responses() -> Value {
             _ => {}
         }
     }
-    let refusals = "\nAny other type: the business says no, and the type's last part says why.";
-    if let Some(Value::String(text)) =
-        responses.get_mut("Problem422").and_then(|r| r.get_mut("description"))
-    {
-        text.push_str(refusals);
-    }
     responses.insert(
         "NotModified".to_owned(),
         json!({
@@ -237,6 +237,25 @@ pub(super) fn shared_responses() -> Value {
         }),
     );
     Value::Object(responses)
+}
+
+/// A command's 422: every way in which the business may say no to it, each with an example, and
+/// what else has this status.
+pub(super) fn refused(refusals: &[Refusal]) -> Value {
+    let mut response = shared_responses()["Problem422"].take();
+    let mut description = "The business says no:".to_owned();
+    let mut examples = Map::new();
+    for refusal in refusals {
+        let problem = Problem::refusal(refusal.clone());
+        write!(description, "\n`{}`: {}", refusal.code, refusal.detail)
+            .expect("writing to a string can't fail");
+        let example = json!({"summary": problem.title, "value": problem.to_json()});
+        examples.insert(refusal.code.clone(), example);
+    }
+    let others = response["description"].as_str().unwrap_or_default();
+    response["description"] = json!(format!("{description}\nOr:\n{others}"));
+    response["content"]["application/problem+json"]["examples"] = Value::Object(examples);
+    response
 }
 
 #[cfg(test)]

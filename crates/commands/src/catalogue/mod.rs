@@ -2,6 +2,10 @@
 //! every way in which the business may say no to it.
 
 mod refusals;
+#[cfg(test)]
+mod schema;
+#[cfg(test)]
+mod tests;
 
 use daybook_journal::Refusal;
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -346,8 +350,11 @@ impl CommandInfo {
 
     fn refused(mut self, codes: &[&str]) -> Self {
         let known = refusals();
-        let example = |code: &&str| known.iter().find(|known| known.refusal.code == *code);
-        self.refusals = codes.iter().filter_map(example).map(|info| info.refusal.clone()).collect();
+        let example = |code: &&str| {
+            let info = known.iter().find(|info| info.refusal.code == *code);
+            info.expect("every code stands in the list of refusals").refusal.clone()
+        };
+        self.refusals = codes.iter().map(example).collect();
         self
     }
 }

@@ -17,6 +17,7 @@ mod buying;
 mod goods;
 mod outcomes;
 mod properties;
+mod refusals;
 
 const ANNA: Authority = Authority::Customer(Uuid::from_u128(0xa));
 const BERT: Authority = Authority::Customer(Uuid::from_u128(0xb));
@@ -97,7 +98,11 @@ impl Shelf {
                 loaded.insert(stream, state);
             }
         }
-        let decision = self.model.decide(&command, &loaded, self.now)?;
+        let decision = self.model.decide(&command, &loaded, self.now);
+        if let Err(refusal) = &decision {
+            refusals::is_listed(command.command.name(), refusal);
+        }
+        let decision = decision?;
         let again = self.model.decide(&command, &loaded, self.now).unwrap();
         assert_eq!(decision, again, "deciding is a function");
         Ok(self.append(&loaded, decision))
