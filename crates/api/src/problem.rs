@@ -183,6 +183,9 @@ kinds! {
         "The Allow header says which methods there are.";
     MISSING = "missing-field", BAD_REQUEST, "Something required is missing",
         "Send what `field` names; `in` says where.";
+    NOT_ACTIVATED = "not-activated", SERVICE_UNAVAILABLE, "A new kind of event is not in use yet",
+        "Nothing happened. An administrator activates it when every process can read it: \
+         `event_type` and `schema_version` name it.";
     NOT_FOUND = "not-found", NOT_FOUND, "There is nothing here",
         "Check path and id. What belongs to somebody else looks the same.";
     OUTCOME_UNKNOWN = "outcome-unknown", SERVICE_UNAVAILABLE, "It may or may not have happened",
@@ -394,6 +397,13 @@ fn submit_problem(error: SubmitError, request: Uuid) -> Problem {
             Problem::new(&UNSTORABLE, "The command's contents can't be stored.")
         }
         SubmitError::Corrupt(error) => internal(&error, request),
+        SubmitError::NotActivated { kind, version } => Problem::new(
+            &NOT_ACTIVATED,
+            format!("This needs {kind}/{version}, which is not activated yet. Nothing happened."),
+        )
+        .value("event_type", kind)
+        .value("schema_version", version)
+        .retry(),
         SubmitError::Overloaded => {
             Problem::new(&OVERLOADED, "The queue is full. Nothing happened.").retry()
         }

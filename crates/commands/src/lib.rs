@@ -8,6 +8,7 @@ mod catalogue;
 mod events;
 pub mod jobs;
 mod model;
+pub mod schemas;
 mod shop;
 mod streams;
 mod wire;

@@ -1,6 +1,6 @@
 //! The command line: what can be asked of the binary, with examples.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use daybook_identity::Role;
@@ -11,7 +11,7 @@ use crate::{
     config::{LogFormat, Overrides, Settings},
     doctor,
     import::ImportArgs,
-    roles,
+    roles, schemas,
     secrets::Secrets,
     tools,
 };
@@ -65,6 +65,9 @@ enum Command {
     /// Read models
     #[command(subcommand)]
     Projections(Projections),
+    /// Versions of event types, and which of them are written
+    #[command(subcommand)]
+    Schemas(Schemas),
     /// Background jobs
     #[command(subcommand)]
     Jobs(Jobs),
@@ -132,6 +135,31 @@ pub(crate) enum From {
     Journal,
     /// The topic in Kafka; the journal is not read
     Kafka,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schemas {
+    /// Lists the versions that this program reads, since when each is written, and the processes
+    #[command(after_help = "Example:\n  daybook schemas list")]
+    List,
+    /// Lets every process write a version; refused while one that is running can't read it
+    #[command(after_help = "Example:\n  daybook schemas activate OrderPlaced/2")]
+    Activate {
+        /// Type and version
+        #[arg(value_name = "TYPE/N")]
+        version: String,
+    },
+    /// Refuses what would make old events unreadable; wants no database
+    #[command(after_help = "Examples:\n  daybook schemas check\n  \
+                      daybook schemas check --against origin/main")]
+    Check {
+        /// What to compare with: a git revision, or another folder of schemas
+        #[arg(long, value_name = "REF|DIR")]
+        against: Option<String>,
+        /// Folder with the schemas
+        #[arg(long, value_name = "DIR", default_value = "schemas")]
+        schemas_dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -236,6 +264,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor => return doctor::run(&settings).await,
         Command::Import(Import::UciRetail(args)) => tools::import(&settings, args).await?,
         Command::Projections(command) => tools::projections(&settings, command).await?,
+        Command::Schemas(command) => return schemas::run(&settings, command).await,
         Command::Jobs(command) => tools::jobs(&settings, command).await?,
         Command::Keys(command) => tools::keys(&settings, command).await?,
         Command::Secrets(SecretsCommand::Create) => {

@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod import;
 mod roles;
+mod schemas;
 mod secrets;
 mod tools;
 mod wiring;

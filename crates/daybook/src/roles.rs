@@ -28,6 +28,15 @@ pub(crate) enum Role {
 
 impl Role {
     pub(crate) const ALL: [Self; 4] = [Self::Serve, Self::Relay, Self::Project, Self::Work];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Relay => "relay",
+            Self::Project => "project",
+            Self::Work => "work",
+        }
+    }
 }
 
 /// Tasks of one process, in two stages: what takes requests stops first, what they rely on after.
@@ -101,19 +110,32 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
         ("heads", Ok(()))
     });
 
-    let shop = if has(Role::Serve) || has(Role::Work) {
-        let (shop, writers) = wiring::shop(settings, &secrets, &tenants)?;
-        for writer in writers {
-            let stop = process.stop_back.clone();
-            process.back.spawn(async move {
-                writer.run(stop).await;
-                ("writer", Ok(()))
-            });
-        }
-        Some(shop)
+    // The relay passes events on without reading them.
+    let activations = if roles.iter().any(|role| *role != Role::Relay) {
+        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        let (activations, task) = wiring::register(&pool, &names.join("+")).await?;
+        let stop = process.stop_back.clone();
+        process.back.spawn(async move {
+            ("activations", task.run(stop).await.map_err(anyhow::Error::new))
+        });
+        Some(activations)
     } else {
         None
     };
+    let shop =
+        if let Some(activations) = activations.filter(|_| has(Role::Serve) || has(Role::Work)) {
+            let (shop, writers) = wiring::shop(settings, &secrets, &tenants, &activations)?;
+            for writer in writers {
+                let stop = process.stop_back.clone();
+                process.back.spawn(async move {
+                    writer.run(stop).await;
+                    ("writer", Ok(()))
+                });
+            }
+            Some(shop)
+        } else {
+            None
+        };
 
     if has(Role::Relay) {
         let relay = Relay::new(

@@ -1,8 +1,12 @@
 //! Tools: what is run once and ends.
 
 use anyhow::Context;
+use daybook_commands::schemas;
 use daybook_identity::ApiKeys;
-use daybook_journal::Reader;
+use daybook_journal::{
+    Reader,
+    activation::{self, Activated},
+};
 use daybook_projection::Source;
 use daybook_work::{JobFilter, JobStore};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -35,6 +39,11 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
     daybook_feed::migrate(&mut client).await.context("schema feed")?;
     daybook_projection::migrate(&mut client).await.context("schema projection")?;
     daybook_work::sandbox::migrate(&mut client).await.context("schema sandbox")?;
+    schemas::upcasters().install(&client).await.context("upcasters")?;
+    let activated =
+        activation::adopt(&client, &schemas::event_versions(), &schemas::first_versions())
+            .await
+            .context("activations")?;
     let reader = Reader::new(wiring::pool(settings)?);
     let tenant = reader.add_tenant(&settings.tenant, settings.topic_partitions).await?;
     let catalogue = wiring::catalogue(settings)?;
@@ -46,21 +55,39 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
         tenant.partition,
         catalogue.projections().len()
     ));
+    say(&schemas_line(&activation::activated(&client).await?, activated));
     let feed = wiring::feed(settings)?;
     daybook_feed::ensure_topic(&feed).await.context("topic")?;
     say(&format!("kafka: topic {}", settings.topic));
     Ok(())
 }
 
+fn schemas_line(activated: &[Activated], added: i64) -> String {
+    let waiting: Vec<String> = schemas::event_versions()
+        .iter()
+        .filter(|v| !activated.iter().any(|a| (&*a.kind, a.version) == (v.kind, v.version)))
+        .map(ToString::to_string)
+        .collect();
+    let waiting = if waiting.is_empty() {
+        String::new()
+    } else {
+        format!("; read, but not written before `daybook schemas activate`: {}", waiting.join(", "))
+    };
+    format!("schemas: {} versions activated, {added} of them now{waiting}", activated.len())
+}
+
 /// `daybook import uci-retail`.
 pub(crate) async fn import(settings: &Settings, args: ImportArgs) -> anyhow::Result<()> {
-    let reader = Reader::new(wiring::pool(settings)?);
-    let tenant = wiring::tenant(&reader, settings).await?;
+    let pool = wiring::pool(settings)?;
+    let tenant = wiring::tenant(&Reader::new(pool.clone()), settings).await?;
     let secrets = Secrets::new(&settings.secrets_dir);
-    let (shop, writers) = wiring::shop(settings, &secrets, std::slice::from_ref(&tenant))?;
+    let (activations, process) = wiring::register(&pool, "import").await?;
+    let (shop, writers) =
+        wiring::shop(settings, &secrets, std::slice::from_ref(&tenant), &activations)?;
     let stop = CancellationToken::new();
     let running: Vec<_> =
         writers.into_iter().map(|writer| tokio::spawn(writer.run(stop.clone()))).collect();
+    let registered = tokio::spawn(process.run(stop.clone()));
     let interrupted = CancellationToken::new();
     let interrupt = interrupted.clone();
     tokio::spawn(async move {
@@ -73,6 +100,7 @@ pub(crate) async fn import(settings: &Settings, args: ImportArgs) -> anyhow::Res
     for writer in running {
         writer.await.context("the writer panicked")?;
     }
+    registered.await.context("the registration panicked")??;
     report.map(|_report| ())
 }
 

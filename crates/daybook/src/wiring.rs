@@ -3,10 +3,13 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use daybook_commands::{Shop, ShopModel, ShopSettings};
+use daybook_commands::{Shop, ShopModel, ShopSettings, schemas};
 use daybook_feed::FeedConfig;
 use daybook_identity::Sealer;
-use daybook_journal::{Reader, Tenant, Writer, WriterConfig, WriterTask};
+use daybook_journal::{
+    Activations, Reader, Tenant, Writer, WriterConfig, WriterTask,
+    activation::{self, ProcessTask},
+};
 use daybook_projection::Catalogue;
 use daybook_work::TokenSeal;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
@@ -68,7 +71,7 @@ pub(crate) fn catalogue(settings: &Settings) -> anyhow::Result<Arc<Catalogue>> {
     let dir = &settings.projections_dir;
     let catalogue = Catalogue::load(dir)
         .with_context(|| format!("setting projections_dir: read models in {}", dir.display()))?;
-    Ok(Arc::new(catalogue))
+    Ok(Arc::new(catalogue.reading(&schemas::upcasters())))
 }
 
 /// All tenants; an error that says what to do where the database is empty.
@@ -90,11 +93,29 @@ pub(crate) async fn tenant(reader: &Reader, settings: &Settings) -> anyhow::Resu
     })
 }
 
-/// A shop for every tenant, and its writers' tasks.
+/// Registers this process as one that reads what this program reads: the versions that may be
+/// written, and the task that keeps that view fresh. An error where a newer program is needed.
+pub(crate) async fn register(
+    pool: &Pool,
+    roles: &str,
+) -> anyhow::Result<(Activations, ProcessTask)> {
+    let client = pool.get().await?;
+    anyhow::ensure!(
+        schemas::upcasters().installed(&**client).await?,
+        "the database can't lift old events to what this program reads: run `daybook migrate`"
+    );
+    drop(client);
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = format!("{roles}@{}:{}", machine.trim(), std::process::id());
+    Ok(activation::register(pool.clone(), name, &schemas::event_versions()).await?)
+}
+
+/// A shop for every tenant, and its writers' tasks. It writes what is activated.
 pub(crate) fn shop(
     settings: &Settings,
     secrets: &Secrets,
     tenants: &[Tenant],
+    activations: &Activations,
 ) -> anyhow::Result<(Shop, Vec<WriterTask<ShopModel>>)> {
     let limits = WriterConfig {
         queue_commands: settings.queue_commands,
@@ -105,14 +126,17 @@ pub(crate) fn shop(
     let mut writers = HashMap::new();
     let mut tasks = Vec::new();
     for tenant in tenants {
-        let model = Arc::new(ShopModel::new(ShopSettings {
-            tenant: tenant.name.clone(),
-            reservation_ms: settings.reservation_s.saturating_mul(1000),
-            payment_deadline_ms: settings.payment_deadline_s.saturating_mul(1000),
-            flat_shipping: settings.flat_shipping()?,
-            partners_charge: settings.partners_charge,
-            ..ShopSettings::default()
-        }));
+        let model = Arc::new(
+            ShopModel::new(ShopSettings {
+                tenant: tenant.name.clone(),
+                reservation_ms: settings.reservation_s.saturating_mul(1000),
+                payment_deadline_ms: settings.payment_deadline_s.saturating_mul(1000),
+                flat_shipping: settings.flat_shipping()?,
+                partners_charge: settings.partners_charge,
+                ..ShopSettings::default()
+            })
+            .writing(activations.clone()),
+        );
         let (writer, task) =
             Writer::new(settings.database()?, tenant.clone(), model, keys.clone(), limits.clone());
         writers.insert(tenant.id, writer);

@@ -1,5 +1,6 @@
 //! The event store: append, read, follow, idempotency. Generic over the model it stores.
 
+pub mod activation;
 pub mod canonical;
 mod event;
 mod follow;
@@ -9,8 +10,10 @@ mod model;
 mod reader;
 mod record;
 mod submission;
+mod upcast;
 mod writer;
 
+pub use activation::{Activations, EventVersion, NotActivated};
 pub use event::{Meta, StoredEvent, Tenant};
 pub use follow::{Heads, HeadsTask};
 pub use mac::MacKeys;
@@ -20,4 +23,5 @@ pub use reader::{EventFilter, JournalError, Reader};
 pub use submission::{
     Accepted, IdempotencyKey, IfMatch, Outcome, Retry, Submission, SubmitError, Verdict,
 };
+pub use upcast::{BrokenChain, Upcaster, Upcasters};
 pub use writer::{Pending, Writer, WriterConfig, WriterTask};

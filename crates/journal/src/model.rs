@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::{activation::NotActivated, upcast::Upcasters};
+
 /// A domain that the journal can store: how its commands are decided and its events folded.
 ///
 /// Everything here is pure: the same arguments give the same answer. The journal may call
@@ -39,10 +41,17 @@ pub trait Model: Send + Sync + 'static {
         event: &Self::Event,
     ) -> Result<Self::State, CorruptEvent>;
 
-    /// The wire form of an event.
-    fn encode(&self, event: &Self::Event) -> Encoded;
+    /// The wire form of an event, in a version that may be written.
+    fn encode(&self, event: &Self::Event) -> Result<Encoded, NotActivated>;
 
-    /// The event of a wire form, any schema version ever written.
+    /// What lifts stored data to the form that `decode` reads; without any, it reads what was
+    /// stored.
+    fn upcasters(&self) -> Upcasters {
+        Upcasters::default()
+    }
+
+    /// The event of a wire form: data in its type's current version, lifted to it by
+    /// [`Model::upcasters`], and that version. A version that is not known here is an error.
     fn decode(
         &self,
         kind: &str,

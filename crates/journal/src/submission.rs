@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::{event::Meta, model::Refusal};
+use crate::{activation::NotActivated, event::Meta, model::Refusal};
 
 /// A command on its way to the writer.
 #[derive(Debug, Clone)]
@@ -111,6 +111,14 @@ pub enum SubmitError {
     /// A stream can't be folded: the journal holds an event that this program can't read.
     #[error("a stream can't be read: {0}")]
     Corrupt(String),
+    /// It needs a version of an event type that is not activated yet. Nothing happened.
+    #[error("{kind}/{version} is not activated")]
+    NotActivated {
+        /// Event type, as `OrderPlaced`.
+        kind: &'static str,
+        /// The version.
+        version: i16,
+    },
     /// The queue is full. Nothing happened.
     #[error("too many commands are waiting")]
     Overloaded,
@@ -134,6 +142,12 @@ pub enum Retry {
     SameKey,
 }
 
+impl From<NotActivated> for SubmitError {
+    fn from(NotActivated { kind, version }: NotActivated) -> Self {
+        Self::NotActivated { kind, version }
+    }
+}
+
 impl SubmitError {
     /// Whether the same command may be sent again.
     pub fn retry(&self) -> Retry {
@@ -143,9 +157,11 @@ impl SubmitError {
             | Self::Limit { .. }
             | Self::Unstorable(_)
             | Self::Corrupt(_) => Retry::Never,
-            Self::Overloaded | Self::Expired | Self::Unavailable(_) | Self::OutcomeUnknown => {
-                Retry::SameKey
-            }
+            Self::NotActivated { .. }
+            | Self::Overloaded
+            | Self::Expired
+            | Self::Unavailable(_)
+            | Self::OutcomeUnknown => Retry::SameKey,
         }
     }
 }

@@ -341,7 +341,8 @@ impl<M: Model> WriterTask<M> {
     /// A connection whose head the cache agrees with.
     async fn connect(&mut self) -> Result<Session, SessionError> {
         let timeout = Duration::from_millis(self.settings.answer_timeout_ms);
-        let session = Session::open(&self.config, self.tenant.id, timeout).await?;
+        let session =
+            Session::open(&self.config, self.tenant.id, timeout, &self.model.upcasters()).await?;
         let head = self.cache.head();
         if head.position > 0 && session.mac_at(head.position).await?.as_ref() != head.mac.as_ref() {
             self.cache.clear();

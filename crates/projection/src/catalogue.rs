@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use daybook_journal::Upcasters;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -67,6 +68,8 @@ pub struct Definition {
     pub(crate) apply_sql: String,
     /// Hash of what decides the rows.
     pub(crate) hash: String,
+    /// What its events are lifted by before they are folded.
+    pub(crate) upcasters: Upcasters,
 }
 
 /// Whether a query answers one row or a page of rows.
@@ -179,6 +182,21 @@ impl Catalogue {
         Ok(Self { projections })
     }
 
+    /// The same, folding events in the form that these upcasters lift them to. One that reads
+    /// types they concern is another version of itself. Without this, events are folded in the
+    /// form of whatever upcasters were installed last.
+    #[must_use]
+    pub fn reading(mut self, upcasters: &Upcasters) -> Self {
+        for projection in &mut self.projections {
+            if let Some(digest) = upcasters.digest_for(|kind| projection.reads(kind)) {
+                let hash = Sha256::new().chain_update(&projection.hash).chain_update(digest);
+                projection.hash = hex::encode(hash.finalize());
+            }
+            projection.upcasters = upcasters.clone();
+        }
+        self
+    }
+
     /// The projections, in order of name.
     pub fn projections(&self) -> &[Definition] {
         &self.projections
@@ -261,6 +279,7 @@ fn definition(
         key_sql,
         apply_sql,
         hash: hex::encode(hash.finalize()),
+        upcasters: Upcasters::default(),
     })
 }
 
@@ -402,6 +421,8 @@ fn is_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use daybook_journal::Upcaster;
+
     use super::*;
 
     const LIST: &str = r#"
@@ -471,6 +492,19 @@ mod tests {
         let hash = |toml: &str, sql: &str| load(toml, sql).unwrap().hash;
         assert_eq!(hash(LIST, SQL), hash(&LIST.replace("\"T\"", "\"U\""), &format!("{SQL} ")));
         assert_ne!(hash(LIST, SQL), hash(&LIST.replace("\"B\"", "\"C\""), SQL));
+    }
+
+    #[test]
+    fn another_upcaster_makes_another_version_of_what_it_concerns() {
+        let hash = |kind, sql| {
+            let catalogue = Catalogue { projections: vec![load(LIST, SQL).unwrap()] };
+            let steps = vec![Upcaster { kind, from: 1, sql }];
+            catalogue.reading(&Upcasters::new(steps).unwrap()).projections[0].hash.clone()
+        };
+        let plain = load(LIST, SQL).unwrap().hash;
+        assert_ne!(hash("A", "data"), plain);
+        assert_ne!(hash("A", "data"), hash("A", "data || '{}'"));
+        assert_eq!(hash("C", "data"), plain);
     }
 
     #[test]

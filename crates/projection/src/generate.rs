@@ -140,18 +140,31 @@ pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<S
         });
         format!("p_tenant, {}", columns.collect::<Vec<_>>().join(", "))
     };
+    // Folds see the current form. `offset 0` keeps the planner from lifting an event once for each
+    // mention of its data.
+    let current = |data: &str| {
+        let columns = EVENT_COLUMNS.iter().map(|column| match *column {
+            "data" => format!("journal.upcast(type, schema_version, {data}) as data"),
+            "schema_version" => {
+                "journal.current_version(type, schema_version) as schema_version".to_owned()
+            }
+            column => column.to_owned(),
+        });
+        definition.upcasters.in_sql(&columns.collect::<Vec<_>>().join(", "))
+    };
     let from_arrays = format!(
-        "select * from unnest(p_positions, p_streams, p_versions, p_types, p_schema_versions, \
-         p_data, p_meta, p_occurred_at, p_recorded_at) as u ({})",
+        "select {} from unnest(p_positions, p_streams, p_versions, p_types, p_schema_versions, \
+         p_data, p_meta, p_occurred_at, p_recorded_at) as u ({}) offset 0",
+        current("data"),
         EVENT_COLUMNS.join(", ")
     );
     let types: Vec<_> = definition.events.iter().map(|e| format!("'{e}'")).collect();
     // `#> '{}'` is data itself, decompressed: once here, instead of at each mention in key.sql;
-    // `offset 0` keeps the planner from taking it to each mention after all.
+    // `offset 0` again keeps the planner from taking it to each mention after all.
     let from_journal = format!(
         "select {} from journal.events where tenant = p_tenant and position > p_after \
          and position <= p_until and type = any (array[{}]) offset 0",
-        EVENT_COLUMNS.join(", ").replace(" data,", " data #> '{}' as data,"),
+        current("data #> '{}'"),
         types.join(", ")
     );
 

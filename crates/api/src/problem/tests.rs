@@ -49,6 +49,7 @@ fn what_may_be_sent_again_is_503_with_retry_after_and_what_may_not_is_4xx_or_500
         SubmitError::Limit { name: "events", value: 6000, limit: 5000 },
         SubmitError::Unstorable("x".to_owned()),
         SubmitError::Corrupt("x".to_owned()),
+        SubmitError::NotActivated { kind: "OrderPlaced", version: 2 },
         SubmitError::Overloaded,
         SubmitError::Expired,
         SubmitError::Unavailable("x".to_owned()),
@@ -70,6 +71,7 @@ fn what_may_be_sent_again_is_503_with_retry_after_and_what_may_not_is_4xx_or_500
             ("limit-exceeded", 422),
             ("unstorable", 422),
             ("internal", 500),
+            ("not-activated", 503),
             ("overloaded", 503),
             ("overloaded", 503),
             ("unavailable", 503),
@@ -83,6 +85,14 @@ fn a_conflict_says_both_versions() {
     let conflict = SubmitError::Conflict { stream: "order-1".to_owned(), expected: 1, actual: 4 };
     let sent = problem(Failure::Submit(conflict)).to_json();
     assert_eq!((&sent["expected"], &sent["actual"]), (&json!(1), &json!(4)));
+}
+
+#[test]
+fn what_is_not_activated_is_named() {
+    let error = SubmitError::NotActivated { kind: "OrderPlaced", version: 2 };
+    let sent = problem(Failure::Submit(error)).to_json();
+    assert_eq!(sent["event_type"], "OrderPlaced");
+    assert_eq!(sent["schema_version"], 2);
 }
 
 #[test]

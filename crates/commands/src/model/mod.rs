@@ -14,12 +14,15 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use daybook_domain::{Aggregate, order::Order, payment::Payment, product::Product, stock::Stock};
-use daybook_journal::{CorruptEvent, Decision, Encoded, Loaded, Model, Refusal};
+use daybook_journal::{
+    Activations, CorruptEvent, Decision, Encoded, Loaded, Model, NotActivated, Refusal, Upcasters,
+};
 use uuid::Uuid;
 
 use crate::{
     authority::Authority,
     events::{self, ShopEvent},
+    schemas,
     wire::{self, Command},
 };
 
@@ -62,13 +65,22 @@ impl Default for ShopSettings {
 pub struct ShopModel {
     settings: ShopSettings,
     gateway: daybook_domain::Text,
+    activations: Activations,
 }
 
 impl ShopModel {
-    /// A shop with these settings.
+    /// A shop with these settings, where every version of every event may be written.
     pub fn new(settings: ShopSettings) -> Self {
         let gateway = settings.gateway.as_str().into();
-        Self { settings, gateway }
+        let activations = Activations::all(&schemas::event_versions());
+        Self { settings, gateway, activations }
+    }
+
+    /// The same, writing only what is activated at the moment it is written.
+    #[must_use]
+    pub fn writing(mut self, activations: Activations) -> Self {
+        self.activations = activations;
+        self
     }
 
     /// What was set.
@@ -161,8 +173,12 @@ impl Model for ShopModel {
         folded.map_err(|misfit| CorruptEvent(format!("{stream}: {misfit}")))
     }
 
-    fn encode(&self, event: &ShopEvent) -> Encoded {
-        events::encode(event)
+    fn encode(&self, event: &ShopEvent) -> Result<Encoded, NotActivated> {
+        schemas::writable(events::encode(event), &self.activations)
+    }
+
+    fn upcasters(&self) -> Upcasters {
+        schemas::upcasters()
     }
 
     fn decode(

@@ -112,7 +112,7 @@ impl Shelf {
         let (mut kinds, mut data) = (Vec::new(), Vec::new());
         for (stream, event) in decision.events {
             assert!(loaded.contains(&stream), "{stream} is appended to and was not read");
-            let encoded = self.model.encode(&event);
+            let encoded = self.model.encode(&event).unwrap();
             // As the journal stores it, and reads it again.
             let stored = String::from_utf8(canonical::to_vec(&encoded.data).unwrap()).unwrap();
             let read = self.model.decode(encoded.kind, encoded.schema_version, &stored).unwrap();

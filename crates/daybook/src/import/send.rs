@@ -214,6 +214,7 @@ fn failure(error: &SubmitError) -> &'static str {
         SubmitError::Limit { .. } => "limit",
         SubmitError::Unstorable(_) => "unstorable",
         SubmitError::Corrupt(_) => "corrupt",
+        SubmitError::NotActivated { .. } => "not-activated",
         SubmitError::Overloaded => "overloaded",
         SubmitError::Expired => "expired",
         SubmitError::Unavailable(_) => "unavailable",

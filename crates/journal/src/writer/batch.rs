@@ -176,7 +176,7 @@ fn decide_one<M: Model>(
     // A command is all or nothing: its changes join the batch's when every event has been folded.
     let mut changed: HashMap<&str, Cached<M::State>> = HashMap::new();
     for (stream, event) in &decision.events {
-        let wire = rules.model.encode(event);
+        let wire = rules.model.encode(event).map_err(SubmitError::from)?;
         let data = canonical::to_vec(&wire.data).map_err(|broken| unstorable(wire.kind, broken))?;
         limit("event_bytes", data.len() + meta.len(), settings.event_bytes)?;
         let before = match changed.remove(stream.as_str()) {

@@ -17,7 +17,7 @@ use tokio_postgres::{AsyncMessage, Client, NoTls, Statement, error::SqlState};
 use uuid::Uuid;
 
 use super::{TakenKey, cache::Head};
-use crate::{follow, record};
+use crate::{follow, record, upcast::Upcasters};
 
 /// Events that a writer reads to catch up; further behind it forgets what it knows instead.
 const TAIL_EVENTS: i64 = 10_000;
@@ -120,10 +120,12 @@ impl Drop for Session {
 
 impl Session {
     /// Connects, checks durability, and proves that everything committed before is replicated.
+    /// Events are read in the form that `upcasters` lift them to.
     pub(super) async fn open(
         config: &tokio_postgres::Config,
         tenant: i32,
         timeout: Duration,
+        upcasters: &Upcasters,
     ) -> Result<Self, SessionError> {
         let opened = tokio::time::timeout(timeout, async {
             let (client, driver, doubtful) = connect(config).await?;
@@ -146,7 +148,7 @@ impl Session {
                 .execute("select pg_logical_emit_message(true, 'daybook', 'writer')", &[])
                 .await?;
             let append = client.prepare(include_str!("append.sql")).await?;
-            let read = client.prepare(include_str!("read.sql")).await?;
+            let read = client.prepare(&upcasters.in_sql(include_str!("read.sql"))).await?;
             Ok(Self { client, tenant, timeout, append, read, doubtful, driver })
         });
         let session = opened.await.map_err(|_elapsed| SessionError::Timeout(timeout))??;

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use daybook_journal::{
-    CorruptEvent, Decision, Encoded, IdempotencyKey, Loaded, MacKeys, Meta, Model, Reader, Refusal,
-    Submission, Tenant, Writer, WriterConfig, WriterTask,
+    CorruptEvent, Decision, Encoded, IdempotencyKey, Loaded, MacKeys, Meta, Model, NotActivated,
+    Reader, Refusal, Submission, Tenant, Writer, WriterConfig, WriterTask,
 };
 use serde_json::json;
 use tokio_postgres::NoTls;
@@ -94,14 +94,14 @@ impl Model for Bank {
         Ok(if let Event::Moved(by) = event { balance + by } else { balance })
     }
 
-    fn encode(&self, event: &Event) -> Encoded {
+    fn encode(&self, event: &Event) -> Result<Encoded, NotActivated> {
         let (kind, schema_version, data) = match event {
             Event::Moved(by) => ("Moved", 1, json!({ "by": by })),
             Event::Noted(text) => ("Noted", 1, json!({ "text": text })),
             Event::Poison => ("Poison", 0, json!({})),
             Event::Unstorable => ("Unstorable", 1, json!({ "rate": 0.5 })),
         };
-        Encoded { kind, schema_version, data }
+        Ok(Encoded { kind, schema_version, data })
     }
 
     fn decode(&self, kind: &str, _version: i16, data: &str) -> Result<Event, CorruptEvent> {
