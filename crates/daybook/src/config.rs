@@ -40,8 +40,8 @@ pub(crate) struct Settings {
     pub(crate) database_connections: usize,
     /// Commands that may wait in front of a tenant's writer.
     pub(crate) queue_commands: usize,
-    /// Streams whose state a tenant's writer keeps in memory.
-    pub(crate) cached_streams: usize,
+    /// Memory for the states of streams that each tenant's writer keeps, MiB.
+    pub(crate) cache_mib: usize,
     /// Bytes of a request's body.
     pub(crate) body_bytes: u64,
     /// How long an unpaid order keeps its stock, seconds.
@@ -91,7 +91,7 @@ impl Default for Settings {
             secrets_dir: PathBuf::from(".daybook/secrets"),
             database_connections: 16,
             queue_commands: 4_096,
-            cached_streams: 20_000,
+            cache_mib: 64,
             body_bytes: 1 << 20,
             reservation_s: 15 * 60,
             payment_deadline_s: 60 * 60,
@@ -194,7 +194,7 @@ impl Settings {
         at_least("topic_min_insync", usize::try_from(self.topic_min_insync).unwrap_or(0), 1)?;
         at_least("database_connections", self.database_connections, 4)?;
         at_least("queue_commands", self.queue_commands, 1)?;
-        at_least("cached_streams", self.cached_streams, 1)?;
+        at_least("cache_mib", self.cache_mib, 1)?;
         at_least("worker_jobs", self.worker_jobs, 1)?;
         at_least("body_bytes", usize::try_from(self.body_bytes).unwrap_or(usize::MAX), 1024)?;
         self.flat_shipping()?;

@@ -119,7 +119,7 @@ pub(crate) fn shop(
 ) -> anyhow::Result<(Shop, Vec<WriterTask<ShopModel>>)> {
     let limits = WriterConfig {
         queue_commands: settings.queue_commands,
-        cached_streams: settings.cached_streams,
+        cache_bytes: settings.cache_mib << 20,
         ..WriterConfig::default()
     };
     let keys = secrets.mac_keys()?;

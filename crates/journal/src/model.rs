@@ -58,6 +58,29 @@ pub trait Model: Send + Sync + 'static {
         schema_version: i16,
         data: &str,
     ) -> Result<Self::Event, CorruptEvent>;
+
+    /// How much memory a state takes, bytes, roughly: what [`crate::WriterConfig::cache_bytes`]
+    /// counts beside a stream's name.
+    fn weight(&self, _state: &Self::State) -> usize {
+        size_of::<Self::State>()
+    }
+
+    /// What snapshots are made of: 32 bytes that differ whenever `evolve`, the form that `freeze`
+    /// writes or the upcasters do. `None`: this model makes no snapshots.
+    fn snapshots(&self) -> Option<[u8; 32]> {
+        None
+    }
+
+    /// A state as bytes, to start from when the stream is read again; `None`: not worth it.
+    fn freeze(&self, _state: &Self::State) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The state of `stream` that `freeze` wrote under the same [`Model::snapshots`]; `None`: not
+    /// readable, so the stream is folded from its first event.
+    fn thaw(&self, _stream: &str, _frozen: &[u8]) -> Option<Self::State> {
+        None
+    }
 }
 
 /// States of the streams read for a command. A stream that was read and has no events is loaded

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use daybook_journal::{
-    CorruptEvent, Decision, Encoded, IdempotencyKey, Loaded, Meta, Model, Refusal, Submission,
+    CorruptEvent, Decision, Encoded, IdempotencyKey, Loaded, Meta, Model, NotActivated, Refusal,
+    Submission,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -59,8 +60,8 @@ impl Model for Notes {
         Ok(())
     }
 
-    fn encode(&self, event: &Value) -> Encoded {
-        Encoded { kind: "Noted", schema_version: 1, data: event.clone() }
+    fn encode(&self, event: &Value) -> Result<Encoded, NotActivated> {
+        Ok(Encoded { kind: "Noted", schema_version: 1, data: event.clone() })
     }
 
     fn decode(&self, _kind: &str, _version: i16, data: &str) -> Result<Value, CorruptEvent> {

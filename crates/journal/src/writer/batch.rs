@@ -1,11 +1,15 @@
 //! Deciding a batch in memory: each command on the state that the ones before it leave.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use chrono::{DateTime, SubsecRound, Utc};
 
 use super::{
-    WriterConfig,
+    Item, WriterConfig,
     cache::{Cache, Cached, Head},
     session::Append,
 };
@@ -14,137 +18,275 @@ use crate::{
     event::Tenant,
     mac::{Leaf, MacKeys},
     model::{Decision, Encoded, Loaded, Model},
-    submission::{Accepted, Submission, SubmitError, Verdict},
+    record,
+    submission::{Accepted, Outcome, Submission, SubmitError, Verdict},
 };
 
-/// What every command of a batch is decided with.
-pub(super) struct Rules<'a, M: Model> {
-    pub(super) model: &'a M,
-    pub(super) keys: &'a MacKeys,
-    pub(super) tenant: &'a Tenant,
-    pub(super) settings: &'a WriterConfig,
-    pub(super) recorded_at: DateTime<Utc>,
+/// What every command is decided with.
+pub(super) struct Rules<M: Model> {
+    pub(super) model: Arc<M>,
+    pub(super) keys: MacKeys,
+    pub(super) tenant: Tenant,
+    pub(super) settings: WriterConfig,
 }
 
-/// How one command ends if the batch commits.
-pub(super) struct Answer(pub(super) Result<Verdict, SubmitError>);
+/// How one command ends if its batch commits.
+pub(super) struct Answer(Result<Verdict, SubmitError>);
 
-/// A batch, decided but not committed.
-pub(super) struct Decided<M: Model> {
-    /// One for each command that was decided; those behind them wait for the next batch.
+/// Commands decided one after the other, not committed.
+pub(super) struct Batch<M: Model> {
+    pub(super) items: Vec<Item<M::Command>>,
+    /// One for each of `items`.
     pub(super) answers: Vec<Answer>,
     pub(super) append: Append,
     /// Streams as the batch leaves them.
-    pub(super) changed: Vec<(String, Cached<M::State>)>,
-    /// The head as the batch leaves it.
-    pub(super) head: Head,
+    pub(super) changed: HashMap<String, Cached<M::State>>,
+    /// The head that it follows on.
+    start: Head,
+    /// The head that it leaves if it commits.
+    end: Head,
+    recorded_at: DateTime<Utc>,
+    /// Hashes of the idempotency keys in it, which stand in a batch once.
+    keys: HashSet<u64, RandomState>,
 }
 
-/// Streams as they are in the middle of a batch: what commands before changed, else the cache.
-struct Speculative<'a, S> {
-    cache: &'a mut Cache<S>,
-    changed: HashMap<String, Cached<S>>,
+/// Streams as a command finds them: what the batches before it, which have not committed, leave
+/// behind, else what is known of the journal.
+pub(super) struct View<'a, M: Model> {
+    rules: &'a Rules<M>,
+    cache: &'a mut Cache<M>,
+    sent: Option<&'a Batch<M>>,
+    open: Option<&'a Batch<M>>,
 }
 
-impl<S: Clone> Speculative<'_, S> {
-    fn get(&mut self, stream: &str) -> Option<&Cached<S>> {
-        if self.changed.contains_key(stream) {
-            return self.changed.get(stream);
-        }
-        self.cache.peek(stream)
+impl<'a, M: Model> View<'a, M> {
+    pub(super) fn new(
+        rules: &'a Rules<M>,
+        cache: &'a mut Cache<M>,
+        sent: Option<&'a Batch<M>>,
+        open: Option<&'a Batch<M>>,
+    ) -> Self {
+        Self { rules, cache, sent, open }
+    }
+
+    pub(super) fn get(&mut self, stream: &str) -> Option<&Cached<M::State>> {
+        let changed = |batch: Option<&'a Batch<M>>| batch.and_then(|b| b.changed.get(stream));
+        changed(self.open).or_else(|| changed(self.sent)).or_else(|| self.cache.get(stream))
+    }
+
+    pub(super) fn reads(&self, command: &M::Command, loaded: &Loaded<M::State>) -> Vec<String> {
+        self.rules.model.reads(command, loaded)
+    }
+
+    pub(super) fn streams_per_command(&self) -> usize {
+        self.rules.settings.command_streams
+    }
+
+    pub(super) fn tick(&mut self) -> u64 {
+        self.cache.tick()
     }
 }
 
-/// Why a command was not decided.
-enum NotDecided {
-    /// It reads a stream that isn't in memory: it must wait for the next batch.
-    Cold(String),
-    /// It ends here.
-    Ended(SubmitError),
+/// Why a command is not in a batch.
+pub(super) enum NotTaken<C> {
+    /// It reads a stream that isn't in memory.
+    Cold(Item<C>, String),
+    /// The batch holds another command with its key: it must wait for the next batch.
+    SameKey(Item<C>),
 }
 
 /// One command's share of a batch.
-struct Share {
+struct Share<S> {
     encoded: Vec<(String, i32, Encoded, Vec<u8>)>,
     meta: Vec<u8>,
+    changed: HashMap<String, Cached<S>>,
+    /// Names of `changed`, in the order in which they were first touched.
+    touched: Vec<String>,
 }
 
-/// Decides commands in order until the batch is full or one reads a stream that isn't in memory.
-/// The first command is always answered.
-pub(super) fn decide<'a, M: Model>(
-    rules: &Rules<'_, M>,
-    cache: &mut Cache<M::State>,
-    submissions: impl Iterator<Item = &'a Submission<M::Command>>,
-) -> Decided<M> {
-    let start = cache.head().clone();
-    let mut append =
-        Append { head: start.clone(), recorded_at: rules.recorded_at, ..Append::default() };
-    let mut speculative = Speculative { cache, changed: HashMap::new() };
-    let mut answers: Vec<Answer> = Vec::new();
-    for submission in submissions {
-        if append.streams.len() >= rules.settings.batch_events {
-            break;
+impl<M: Model> Batch<M> {
+    /// An empty batch behind a head.
+    pub(super) fn behind(start: Head) -> Self {
+        let now = Utc::now().trunc_subsecs(6);
+        // The greater of this machine's clock and the head's, so that it never decreases.
+        let recorded_at = start.recorded_at.map_or(now, |head| head.max(now));
+        Self {
+            items: Vec::new(),
+            answers: Vec::new(),
+            append: Append { head: start.clone(), recorded_at, ..Append::default() },
+            changed: HashMap::new(),
+            end: start.clone(),
+            start,
+            recorded_at,
+            keys: HashSet::default(),
         }
-        let decided = decide_one(rules, &mut speculative, submission);
+    }
+
+    /// The head that the batch leaves if it commits.
+    pub(super) fn end(&self) -> &Head {
+        &self.end
+    }
+
+    /// What is to be written; from here on the batch takes no more.
+    pub(super) fn close(&mut self) -> Append {
+        std::mem::take(&mut self.append)
+    }
+
+    pub(super) fn is_full(&self, settings: &WriterConfig) -> bool {
+        self.items.len() >= settings.batch_commands
+            || self.append.streams.len() >= settings.batch_events
+    }
+
+    /// Decides a command behind those already here, on top of what `sent` leaves.
+    pub(super) fn take(
+        &mut self,
+        rules: &Rules<M>,
+        cache: &mut Cache<M>,
+        sent: Option<&Self>,
+        item: Item<M::Command>,
+    ) -> Result<(), NotTaken<M::Command>> {
+        let key = &item.submission.key;
+        let hash = self.keys.hasher().hash_one((&key.principal, &key.key));
+        if self.keys.contains(&hash) {
+            return Err(NotTaken::SameKey(item));
+        }
+        let mut view = View::new(rules, cache, sent, Some(self));
+        let decided = decide_one(rules, &mut view, &item.submission, self.recorded_at);
         let answer = match decided {
-            Ok((decision, share)) => {
-                let first = append.streams.len();
-                let verdict = accept(rules, &mut append, submission, decision, share);
-                for (index, stream) in append.streams.iter().enumerate().skip(first) {
-                    if let Some(cached) = speculative.changed.get_mut(stream) {
-                        cached.position = append.head.position + len(index) + 1;
-                    }
-                }
-                Answer(Ok(verdict))
-            }
+            Ok((decision, share)) => Answer(Ok(self.accept(rules, &item, decision, share))),
             Err(Refused::By(verdict)) => Answer(Ok(verdict)),
-            Err(Refused::Not(NotDecided::Ended(error))) => Answer(Err(error)),
-            Err(Refused::Not(NotDecided::Cold(stream))) if answers.is_empty() => {
-                Answer(Err(SubmitError::Corrupt(format!("stream {stream} could not be loaded"))))
-            }
-            Err(Refused::Not(NotDecided::Cold(_))) => break,
+            Err(Refused::Not(error)) => Answer(Err(error)),
+            Err(Refused::Cold(stream)) => return Err(NotTaken::Cold(item, stream)),
         };
         // A key is looked up even where the outcome isn't worth remembering: an earlier time it
         // was used may have been accepted, and then that is the answer.
-        let (position, outcome) = answer.record(submission.key.remember_refusals);
-        append.principals.push(submission.key.principal.clone());
-        append.keys.push(submission.key.key.clone());
-        append.fingerprints.push(submission.key.fingerprint.to_vec());
+        let key = &item.submission.key;
+        let (position, outcome) = answer.record(key.remember_refusals);
+        let append = &mut self.append;
+        append.principals.push(key.principal.clone());
+        append.keys.push(key.key.clone());
+        append.fingerprints.push(key.fingerprint.to_vec());
         append.positions.push(position);
-        append.keep_s.push(
-            submission.key.keep.map(|keep| i64::try_from(keep.as_secs()).unwrap_or(i64::MAX)),
-        );
+        append.keep_s.push(key.keep.map(|keep| i64::try_from(keep.as_secs()).unwrap_or(i64::MAX)));
         append.outcomes.push(outcome);
-        answers.push(answer);
+        self.keys.insert(hash);
+        self.answers.push(answer);
+        self.items.push(item);
+        Ok(())
     }
-    let head = append.macs.last().map_or(start, |mac| Head {
-        position: append.head.position + len(append.macs.len()),
-        mac: Some(mac.clone()),
-        recorded_at: Some(rules.recorded_at),
-    });
-    let changed = speculative.changed.into_iter().collect();
-    Decided { answers, append, changed, head }
+
+    /// Adds an accepted command's events and jobs to the append.
+    fn accept(
+        &mut self,
+        rules: &Rules<M>,
+        item: &Item<M::Command>,
+        decision: Decision<M::Event>,
+        share: Share<M::State>,
+    ) -> Verdict {
+        let append = &mut self.append;
+        let occurred_at = item.submission.occurred_at.unwrap_or(self.recorded_at).trunc_subsecs(6);
+        let meta = text(share.meta);
+        let mut changed = share.changed;
+        for (stream, version, wire, data) in share.encoded {
+            let position = self.start.position + len(append.streams.len()) + 1;
+            let leaf = Leaf {
+                tenant: &rules.tenant.name,
+                position,
+                stream: &stream,
+                version,
+                kind: wire.kind,
+                schema_version: wire.schema_version,
+                occurred_at,
+                recorded_at: self.recorded_at,
+                data: &data,
+                meta: meta.as_bytes(),
+            };
+            append.macs.push(rules.keys.sign(&leaf));
+            if let Some(cached) = changed.get_mut(&stream) {
+                cached.position = position;
+            }
+            append.streams.push(stream);
+            append.versions.push(version);
+            append.kinds.push(wire.kind);
+            append.schema_versions.push(wire.schema_version);
+            append.occurred_at.push(occurred_at);
+            append.data.push(text(data));
+            append.meta.push(meta.clone());
+        }
+        let position = self.start.position + len(append.streams.len());
+        if let Some(mac) = append.macs.last() {
+            self.end =
+                Head { position, mac: Some(mac.clone()), recorded_at: Some(self.recorded_at) };
+        }
+        for job in decision.jobs {
+            append.job_ids.push(job.id);
+            append.job_positions.push(position);
+            append.job_delays_ms.push(i32::try_from(job.delay_ms).unwrap_or(i32::MAX));
+            append.job_kinds.push(job.kind);
+            append.job_payloads.push(job.payload.to_string());
+            append.job_sealed.push(job.sealed);
+        }
+        let streams = share
+            .touched
+            .into_iter()
+            .map(|stream| {
+                let version = changed.get(&stream).map_or(0, |cached| cached.version);
+                (stream, version)
+            })
+            .collect();
+        self.changed.extend(changed);
+        Verdict::Accepted(Accepted {
+            position,
+            streams,
+            result: decision.result,
+            open: decision.open,
+        })
+    }
+}
+
+impl Answer {
+    pub(super) fn into_outcome(self) -> Result<Outcome, SubmitError> {
+        self.0.map(|verdict| Outcome { verdict, repeated: false })
+    }
+
+    /// Position and text to remember; no text: nothing is remembered.
+    fn record(&self, remember_refusals: bool) -> (Option<i64>, Option<String>) {
+        match &self.0 {
+            Ok(verdict @ Verdict::Accepted(accepted)) => {
+                (Some(accepted.position), Some(record::to_json(verdict)))
+            }
+            Ok(verdict @ Verdict::Refused(_)) if remember_refusals => {
+                (None, Some(record::to_json(verdict)))
+            }
+            Ok(Verdict::Refused(_)) | Err(_) => (None, None),
+        }
+    }
 }
 
 enum Refused {
+    /// The business says no.
     By(Verdict),
-    Not(NotDecided),
+    /// It ends without an outcome.
+    Not(SubmitError),
+    /// It reads a stream that isn't in memory.
+    Cold(String),
 }
 
 impl From<SubmitError> for Refused {
     fn from(error: SubmitError) -> Self {
-        Self::Not(NotDecided::Ended(error))
+        Self::Not(error)
     }
 }
 
 fn decide_one<M: Model>(
-    rules: &Rules<'_, M>,
-    speculative: &mut Speculative<'_, M::State>,
+    rules: &Rules<M>,
+    view: &mut View<'_, M>,
     submission: &Submission<M::Command>,
-) -> Result<(Decision<M::Event>, Share), Refused> {
-    let settings = rules.settings;
-    let loaded = load(rules, speculative, &submission.command)?;
-    let now = submission.occurred_at.unwrap_or(rules.recorded_at).trunc_subsecs(6);
+    recorded_at: DateTime<Utc>,
+) -> Result<(Decision<M::Event>, Share<M::State>), Refused> {
+    let settings = &rules.settings;
+    let loaded = load(view, &submission.command)?;
+    let now = submission.occurred_at.unwrap_or(recorded_at).trunc_subsecs(6);
     let decision = rules
         .model
         .decide(&submission.command, &loaded, now)
@@ -152,9 +294,9 @@ fn decide_one<M: Model>(
     drop(loaded);
     // After deciding, so that somebody who may not know of a stream doesn't learn its version.
     if let Some(wanted) = &submission.if_match {
-        let actual = match speculative.get(&wanted.stream) {
+        let actual = match view.get(&wanted.stream) {
             Some(cached) => cached.version,
-            None => return Err(Refused::Not(NotDecided::Cold(wanted.stream.clone()))),
+            None => return Err(Refused::Cold(wanted.stream.clone())),
         };
         if actual != wanted.version {
             return Err(SubmitError::Conflict {
@@ -174,17 +316,18 @@ fn decide_one<M: Model>(
     let meta = canonical::to_vec(&meta).map_err(|broken| unstorable("meta", broken))?;
     let mut encoded = Vec::with_capacity(decision.events.len());
     // A command is all or nothing: its changes join the batch's when every event has been folded.
-    let mut changed: HashMap<&str, Cached<M::State>> = HashMap::new();
+    let mut changed: HashMap<String, Cached<M::State>> = HashMap::new();
+    let mut touched = Vec::new();
     for (stream, event) in &decision.events {
         let wire = rules.model.encode(event).map_err(SubmitError::from)?;
         let data = canonical::to_vec(&wire.data).map_err(|broken| unstorable(wire.kind, broken))?;
         limit("event_bytes", data.len() + meta.len(), settings.event_bytes)?;
-        let before = match changed.remove(stream.as_str()) {
+        let before = match changed.remove(stream) {
             Some(cached) => cached,
-            None => speculative
-                .get(stream)
-                .cloned()
-                .ok_or_else(|| Refused::Not(NotDecided::Cold(stream.clone())))?,
+            None => {
+                touched.push(stream.clone());
+                view.get(stream).cloned().ok_or_else(|| Refused::Cold(stream.clone()))?
+            }
         };
         let version = before.version + 1;
         let state = before
@@ -195,37 +338,33 @@ fn decide_one<M: Model>(
             .model
             .evolve(stream, state, event)
             .map_err(|error| SubmitError::Corrupt(error.to_string()))?;
-        changed.insert(
-            stream,
-            Cached { version, position: before.position, state: Ok(Some(Arc::new(state))) },
-        );
+        let after = Cached { version, state: Ok(Some(Arc::new(state))), ..before };
+        changed.insert(stream.clone(), after);
         encoded.push((stream.clone(), version, wire, data));
     }
-    speculative.changed.extend(changed.into_iter().map(|(name, cached)| (name.to_owned(), cached)));
-    Ok((decision, Share { encoded, meta }))
+    Ok((decision, Share { encoded, meta, changed, touched }))
 }
 
 /// The streams that a command reads, as far as they are in memory.
 fn load<M: Model>(
-    rules: &Rules<'_, M>,
-    speculative: &mut Speculative<'_, M::State>,
+    view: &mut View<'_, M>,
     command: &M::Command,
 ) -> Result<Loaded<M::State>, Refused> {
     let mut loaded = Loaded::default();
     loop {
         let mut grew = false;
-        let names = rules.model.reads(command, &loaded);
-        limit("streams_per_command", names.len(), rules.settings.command_streams)?;
+        let names = view.reads(command, &loaded);
+        limit("streams_per_command", names.len(), view.streams_per_command())?;
         for name in names {
             if loaded.contains(&name) {
                 continue;
             }
-            let state = match speculative.get(&name) {
+            let state = match view.get(&name) {
                 Some(Cached { state: Ok(state), .. }) => state.clone(),
                 Some(Cached { state: Err(error), .. }) => {
                     return Err(SubmitError::Corrupt(format!("{name}: {error}")).into());
                 }
-                None => return Err(Refused::Not(NotDecided::Cold(name))),
+                None => return Err(Refused::Cold(name)),
             };
             loaded.insert(name, state);
             grew = true;
@@ -234,59 +373,6 @@ fn load<M: Model>(
             return Ok(loaded);
         }
     }
-}
-
-/// Adds an accepted command's events and jobs to the append.
-fn accept<M: Model>(
-    rules: &Rules<'_, M>,
-    append: &mut Append,
-    submission: &Submission<M::Command>,
-    decision: Decision<M::Event>,
-    share: Share,
-) -> Verdict {
-    let occurred_at = submission.occurred_at.unwrap_or(rules.recorded_at).trunc_subsecs(6);
-    let meta = text(share.meta);
-    let mut streams: Vec<(String, i32)> = Vec::new();
-    let mut touched: HashMap<String, usize> = HashMap::new();
-    for (stream, version, wire, data) in share.encoded {
-        let position = append.head.position + len(append.streams.len()) + 1;
-        let leaf = Leaf {
-            tenant: &rules.tenant.name,
-            position,
-            stream: &stream,
-            version,
-            kind: wire.kind,
-            schema_version: wire.schema_version,
-            occurred_at,
-            recorded_at: rules.recorded_at,
-            data: &data,
-            meta: meta.as_bytes(),
-        };
-        append.macs.push(rules.keys.sign(&leaf));
-        if let Some(&index) = touched.get(&stream) {
-            streams[index].1 = version;
-        } else {
-            touched.insert(stream.clone(), streams.len());
-            streams.push((stream.clone(), version));
-        }
-        append.streams.push(stream);
-        append.versions.push(version);
-        append.kinds.push(wire.kind);
-        append.schema_versions.push(wire.schema_version);
-        append.occurred_at.push(occurred_at);
-        append.data.push(text(data));
-        append.meta.push(meta.clone());
-    }
-    let position = append.head.position + len(append.streams.len());
-    for job in decision.jobs {
-        append.job_ids.push(job.id);
-        append.job_positions.push(position);
-        append.job_delays_ms.push(i32::try_from(job.delay_ms).unwrap_or(i32::MAX));
-        append.job_kinds.push(job.kind);
-        append.job_payloads.push(job.payload.to_string());
-        append.job_sealed.push(job.sealed);
-    }
-    Verdict::Accepted(Accepted { position, streams, result: decision.result, open: decision.open })
 }
 
 fn limit(name: &'static str, value: usize, limit: usize) -> Result<(), SubmitError> {

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use lru::LruCache;
 
-use super::session::ReadEvent;
-use crate::model::CorruptEvent;
+use super::session::{ReadEvent, ReadSnapshot};
+use crate::model::{CorruptEvent, Model};
+
+/// What an entry takes beside its state and twice its name, bytes.
+const ENTRY_BYTES: usize = 160;
 
 /// The journal's end as the writer knows it: a position and the mac of the event there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,64 +28,112 @@ pub(super) struct Cached<S> {
     pub(super) position: i64,
     /// `Err` where an event of it could not be folded.
     pub(super) state: Result<Option<Arc<S>>, CorruptEvent>,
+    /// Version of the newest snapshot that this process has read or offered.
+    pub(super) snapshot: i32,
 }
 
 impl<S> Clone for Cached<S> {
     fn clone(&self) -> Self {
-        Self { version: self.version, position: self.position, state: self.state.clone() }
+        Self {
+            version: self.version,
+            position: self.position,
+            state: self.state.clone(),
+            snapshot: self.snapshot,
+        }
     }
 }
 
 impl<S> Default for Cached<S> {
     fn default() -> Self {
-        Self { version: 0, position: 0, state: Ok(None) }
+        Self { version: 0, position: 0, state: Ok(None), snapshot: 0 }
     }
 }
 
-/// Streams by name, all of them as of one head.
-pub(super) struct Cache<S> {
-    head: Head,
-    streams: LruCache<String, Cached<S>>,
-    limit: usize,
+struct Entry<S> {
+    cached: Cached<S>,
+    bytes: usize,
+    /// The cache's time when it was last asked for.
+    used: u64,
 }
 
-impl<S: Clone> Cache<S> {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { head: Head::default(), streams: LruCache::unbounded(), limit: limit.max(1) }
+/// Streams by name, all of them as of one head.
+pub(super) struct Cache<M: Model> {
+    model: Arc<M>,
+    head: Head,
+    streams: LruCache<String, Entry<M::State>>,
+    bytes: usize,
+    limit: usize,
+    time: u64,
+}
+
+impl<M: Model> Cache<M> {
+    pub(super) fn new(model: Arc<M>, limit: usize) -> Self {
+        Self {
+            model,
+            head: Head::default(),
+            streams: LruCache::unbounded(),
+            bytes: 0,
+            limit,
+            time: 0,
+        }
     }
 
     pub(super) fn head(&self) -> &Head {
         &self.head
     }
 
-    pub(super) fn clear(&mut self) {
-        self.streams.clear();
-        self.head = Head::default();
-    }
-
     /// Starts at another head, knowing no stream.
     pub(super) fn restart(&mut self, head: Head) {
         self.streams.clear();
+        self.bytes = 0;
         self.head = head;
     }
 
-    /// A stream that is known, whatever its condition.
-    pub(super) fn peek(&mut self, stream: &str) -> Option<&Cached<S>> {
-        self.streams.get(stream)
+    /// Lets time pass; streams asked for from now on are younger than what it returns.
+    pub(super) fn tick(&mut self) -> u64 {
+        self.time += 1;
+        self.time
     }
 
-    /// Starts a stream anew, its events to follow from version 1.
-    pub(super) fn begin(&mut self, stream: String) {
-        self.streams.put(stream, Cached::default());
+    /// A stream that is known, whatever its condition.
+    pub(super) fn get(&mut self, stream: &str) -> Option<&Cached<M::State>> {
+        let entry = self.streams.get_mut(stream)?;
+        entry.used = self.time;
+        Some(&entry.cached)
+    }
+
+    fn put(&mut self, stream: String, cached: Cached<M::State>) {
+        let bytes = self.weigh(&stream, &cached);
+        self.bytes += bytes;
+        let entry = Entry { cached, bytes, used: self.time };
+        if let Some((_, replaced)) = self.streams.push(stream, entry) {
+            self.bytes -= replaced.bytes;
+        }
+    }
+
+    fn weigh(&self, stream: &str, cached: &Cached<M::State>) -> usize {
+        let state = match &cached.state {
+            Ok(Some(state)) => self.model.weight(state),
+            Ok(None) | Err(_) => 0,
+        };
+        ENTRY_BYTES + 2 * stream.len() + state
+    }
+
+    /// Starts a stream anew, its events to follow: from version 1, or behind its snapshot.
+    pub(super) fn begin(&mut self, stream: String, snapshot: Option<(ReadSnapshot, M::State)>) {
+        let cached = snapshot.map_or_else(Cached::default, |(read, state)| Cached {
+            version: read.version,
+            position: read.position,
+            state: Ok(Some(Arc::new(state))),
+            snapshot: read.version,
+        });
+        self.put(stream, cached);
     }
 
     /// Applies an event to its stream if that is known and has not seen it.
-    pub(super) fn fold(
-        &mut self,
-        event: &ReadEvent,
-        evolve: impl FnOnce(Option<S>) -> Result<S, CorruptEvent>,
-    ) -> Result<(), CorruptEvent> {
-        let Some(cached) = self.streams.peek_mut(&event.stream) else { return Ok(()) };
+    pub(super) fn fold(&mut self, event: &ReadEvent) -> Result<(), CorruptEvent> {
+        let Some(entry) = self.streams.peek_mut(&event.stream) else { return Ok(()) };
+        let cached = &mut entry.cached;
         if event.position <= cached.position {
             return Ok(());
         }
@@ -93,9 +144,17 @@ impl<S: Clone> Cache<S> {
             // Broken before: it stays broken, and has been reported.
             Err(_) => return Ok(()),
         };
-        match evolve(before.map(Arc::unwrap_or_clone)) {
+        let after =
+            self.model.decode(&event.kind, event.schema_version, &event.data).and_then(|decoded| {
+                self.model.evolve(&event.stream, before.map(Arc::unwrap_or_clone), &decoded)
+            });
+        match after {
             Ok(state) => {
+                let weight = self.model.weight(&state);
                 cached.state = Ok(Some(Arc::new(state)));
+                let bytes = ENTRY_BYTES + 2 * event.stream.len() + weight;
+                self.bytes = self.bytes - entry.bytes + bytes;
+                entry.bytes = bytes;
                 Ok(())
             }
             Err(error) => {
@@ -111,15 +170,44 @@ impl<S: Clone> Cache<S> {
         }
     }
 
-    /// Takes over what a batch that has committed left behind. Only here streams fall out, so that
-    /// a batch never loses what it has read, however much that is.
-    pub(super) fn commit(&mut self, changed: Vec<(String, Cached<S>)>, head: Head) {
+    /// Takes over what a batch that has committed left behind.
+    pub(super) fn commit(
+        &mut self,
+        changed: impl IntoIterator<Item = (String, Cached<M::State>)>,
+        head: Head,
+    ) {
         for (stream, cached) in changed {
-            self.streams.put(stream, cached);
-        }
-        while self.streams.len() > self.limit {
-            self.streams.pop_lru();
+            self.put(stream, cached);
         }
         self.head = head;
+    }
+
+    /// Lets the least recently used streams go that are beyond the limit and that nobody has asked
+    /// for since `needed`.
+    pub(super) fn shrink(&mut self, needed: u64) {
+        while self.bytes > self.limit {
+            match self.streams.peek_lru() {
+                Some((_, oldest)) if oldest.used < needed => {}
+                Some(_) | None => return,
+            }
+            if let Some((_, gone)) = self.streams.pop_lru() {
+                self.bytes -= gone.bytes;
+            }
+        }
+    }
+
+    /// If a stream has grown by so many events since its newest snapshot, its condition; from then
+    /// on that counts as its snapshot.
+    pub(super) fn due_for_snapshot(
+        &mut self,
+        stream: &str,
+        events: i32,
+    ) -> Option<Cached<M::State>> {
+        let cached = &mut self.streams.peek_mut(stream)?.cached;
+        if cached.version - cached.snapshot < events {
+            return None;
+        }
+        cached.snapshot = cached.version;
+        Some(cached.clone())
     }
 }

@@ -1,4 +1,4 @@
-//! The writer's connection: the lock, the reads at one snapshot, and the append.
+//! The writer's connections: the lock, the reads, and the append.
 
 use std::{
     future::poll_fn,
@@ -12,12 +12,12 @@ use std::{
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::{sync::watch, task::JoinHandle};
-use tokio_postgres::{AsyncMessage, Client, NoTls, Statement, error::SqlState};
+use tokio::task::JoinHandle;
+use tokio_postgres::{AsyncMessage, Client, NoTls, Row, Statement, error::SqlState, types::ToSql};
 use uuid::Uuid;
 
-use super::{TakenKey, cache::Head};
-use crate::{follow, record, upcast::Upcasters};
+use super::cache::Head;
+use crate::{record, submission::Verdict, upcast::Upcasters};
 
 /// Events that a writer reads to catch up; further behind it forgets what it knows instead.
 const TAIL_EVENTS: i64 = 10_000;
@@ -27,6 +27,12 @@ const TAIL_EVENTS: i64 = 10_000;
 const LOCKED_PATH: &str = "begin isolation level read committed; \
      set local lock_timeout = '8s'; \
      set local idle_in_transaction_session_timeout = '2s'";
+
+/// Statements are prepared while tables are empty, and a plan for an empty table is a sequential
+/// scan that would stay.
+const SETTINGS: &str = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan; \
+     set jit = off; set default_transaction_isolation = 'read committed'; \
+     set application_name = 'daybook writer'";
 
 /// The connection can't be used any further; what was sent over it may have taken effect.
 #[derive(Debug, thiserror::Error)]
@@ -72,15 +78,29 @@ pub(super) struct Append {
     pub(super) job_sealed: Vec<Option<Vec<u8>>>,
 }
 
+/// An idempotency record that stands in a batch's way.
+pub(super) struct TakenKey {
+    pub(super) principal: String,
+    pub(super) key: String,
+    pub(super) fingerprint: Vec<u8>,
+    /// `None`: the record is damaged.
+    pub(super) verdict: Option<Verdict>,
+}
+
 /// What an append came to.
 pub(super) enum Appended {
+    /// Committed; the head is at this position.
     At(i64),
+    /// Somebody else has appended; nothing was written.
     Behind,
+    /// These keys have records; nothing was written.
     Taken(Vec<TakenKey>),
+    /// PostgreSQL refused the batch because of its data.
     Refused(String),
 }
 
-/// An event as the fold needs it.
+/// An event as the fold needs it, in its type's current version.
+#[derive(Debug, Clone)]
 pub(super) struct ReadEvent {
     pub(super) position: i64,
     pub(super) stream: String,
@@ -90,32 +110,58 @@ pub(super) struct ReadEvent {
     pub(super) data: String,
 }
 
-/// Streams and tail, in one snapshot.
-pub(super) struct Read {
-    /// Whether the tail starts at the head it was asked for and reaches the journal's end.
+/// A stream's snapshot.
+pub(super) struct ReadSnapshot {
+    pub(super) position: i64,
+    pub(super) stream: String,
+    pub(super) version: i32,
+    pub(super) mac: Vec<u8>,
+    pub(super) state: Vec<u8>,
+}
+
+/// Streams as one snapshot of the database has them.
+pub(super) struct ReadStreams {
+    pub(super) snapshots: Vec<ReadSnapshot>,
+    /// Those behind the snapshots, each stream's in order.
+    pub(super) events: Vec<ReadEvent>,
+}
+
+/// What was appended behind a head.
+pub(super) struct Tail {
+    /// Whether it starts at the head it was asked for and reaches the journal's end.
     pub(super) connects: bool,
     /// In order of position.
     pub(super) events: Vec<ReadEvent>,
     /// The journal's end, if it moved.
-    pub(super) head: Option<Head>,
+    pub(super) end: Option<Head>,
 }
 
-/// One connection with everything prepared. Any error ends its use.
-pub(super) struct Session {
+/// A connection that is closed with its socket when it is dropped, so that PostgreSQL ends what is
+/// still running on it.
+struct Line {
     client: Client,
-    tenant: i32,
-    timeout: Duration,
-    append: Statement,
-    read: Statement,
-    doubtful: Arc<AtomicBool>,
     driver: JoinHandle<()>,
 }
 
-impl Drop for Session {
+impl Drop for Line {
     fn drop(&mut self) {
-        // Closes the socket at once, so that PostgreSQL ends what is still running.
         self.driver.abort();
     }
+}
+
+/// Two connections with everything prepared: one appends, the other reads meanwhile. Any error
+/// ends the use of both.
+pub(super) struct Session {
+    writing: Line,
+    reading: Line,
+    tenant: i32,
+    timeout: Duration,
+    incarnation: Uuid,
+    append: Statement,
+    lock: Statement,
+    tail: Statement,
+    streams: Statement,
+    doubtful: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -128,38 +174,55 @@ impl Session {
         upcasters: &Upcasters,
     ) -> Result<Self, SessionError> {
         let opened = tokio::time::timeout(timeout, async {
-            let (client, driver, doubtful) = connect(config).await?;
-            // Statements are prepared while tables are empty, and a plan for an empty table is a
-            // sequential scan that would stay.
-            client
-                .batch_execute(
-                    "set enable_seqscan = off; set plan_cache_mode = force_generic_plan; \
-                     set jit = off; set default_transaction_isolation = 'read committed'; \
-                     set application_name = 'daybook writer'",
-                )
-                .await?;
-            let level: String = client.query_one("show synchronous_commit", &[]).await?.get(0);
+            let doubtful = Arc::new(AtomicBool::new(false));
+            let writing = connect(config, &doubtful).await?;
+            let reading = connect(config, &doubtful).await?;
+            for line in [&writing, &reading] {
+                line.client.batch_execute(SETTINGS).await?;
+            }
+            let level: String =
+                writing.client.query_one("show synchronous_commit", &[]).await?.get(0);
             if level != "on" && level != "remote_apply" {
                 return Err(SessionError::Durability(level));
             }
             // A small transaction that writes WAL and waits for it: answers given from records
             // that another connection wrote are durable after it.
-            client
-                .execute("select pg_logical_emit_message(true, 'daybook', 'writer')", &[])
-                .await?;
-            let append = client.prepare(include_str!("append.sql")).await?;
-            let read = client.prepare(&upcasters.in_sql(include_str!("read.sql"))).await?;
-            Ok(Self { client, tenant, timeout, append, read, doubtful, driver })
+            let prove = "select pg_logical_emit_message(true, 'daybook', 'writer')";
+            writing.client.execute(prove, &[]).await?;
+            let incarnation =
+                reading.client.query_one("select journal.incarnation()", &[]).await?.get(0);
+            let append = writing.client.prepare(include_str!("append.sql")).await?;
+            let lock = writing.client.prepare("select journal.lock($1)").await?;
+            let tail = writing.client.prepare(&upcasters.in_sql(include_str!("tail.sql"))).await?;
+            let streams =
+                reading.client.prepare(&upcasters.in_sql(include_str!("streams.sql"))).await?;
+            Ok(Self {
+                writing,
+                reading,
+                tenant,
+                timeout,
+                incarnation,
+                append,
+                lock,
+                tail,
+                streams,
+                doubtful,
+            })
         });
         let session = opened.await.map_err(|_elapsed| SessionError::Timeout(timeout))??;
         session.certain()?;
         Ok(session)
     }
 
+    /// The history that positions are of.
+    pub(super) fn incarnation(&self) -> Uuid {
+        self.incarnation
+    }
+
     /// The journal's end now.
     pub(super) async fn head(&self) -> Result<Head, SessionError> {
         let row = self
-            .within(self.client.query_opt(
+            .within(self.writing.client.query_opt(
                 "select position, mac, recorded_at from journal.events where tenant = $1
                  order by position desc limit 1",
                 &[&self.tenant],
@@ -175,7 +238,7 @@ impl Session {
     /// Mac of the event at a position.
     pub(super) async fn mac_at(&self, position: i64) -> Result<Option<Vec<u8>>, SessionError> {
         let row = self
-            .within(self.client.query_opt(
+            .within(self.writing.client.query_opt(
                 "select mac from journal.events where tenant = $1 and position = $2",
                 &[&self.tenant, &position],
             ))
@@ -183,87 +246,135 @@ impl Session {
         Ok(row.map(|row| row.get(0)))
     }
 
-    /// All events of `streams`, and those of every stream since `head`.
-    pub(super) async fn read(&self, head: &Head, streams: &[String]) -> Result<Read, SessionError> {
-        let until = head.position + TAIL_EVENTS;
+    /// Snapshots made under `fingerprint` of streams, and their events behind those.
+    pub(super) async fn streams(
+        &self,
+        streams: &[String],
+        fingerprint: &[u8],
+    ) -> Result<ReadStreams, SessionError> {
         let rows = self
             .within(
-                self.client.query(&self.read, &[&self.tenant, &head.position, &until, &streams]),
+                self.reading.client.query(
+                    &self.streams,
+                    &[&self.tenant, &streams, &fingerprint, &self.incarnation],
+                ),
             )
             .await?;
-        let mut read = Read { connects: head.position == 0, events: Vec::new(), head: None };
-        read.events.reserve(rows.len());
+        let mut read =
+            ReadStreams { snapshots: Vec::new(), events: Vec::with_capacity(rows.len()) };
         for row in rows {
-            let position: i64 = row.get(0);
-            if position == head.position {
-                read.connects = Some(row.get::<_, &[u8]>(6)) == head.mac.as_deref();
+            if row.get::<_, Option<&str>>(3).is_some() {
+                read.events.push(read_event(&row));
+            } else {
+                read.snapshots.push(ReadSnapshot {
+                    position: row.get(0),
+                    stream: row.get(1),
+                    version: row.get(2),
+                    mac: row.get(6),
+                    state: row.get(7),
+                });
             }
-            if position > head.position {
-                read.head =
-                    Some(Head { position, mac: Some(row.get(6)), recorded_at: Some(row.get(7)) });
-            }
-            read.events.push(ReadEvent {
-                position,
-                stream: row.get(1),
-                version: row.get(2),
-                kind: row.get(3),
-                schema_version: row.get(4),
-                data: row.get(5),
-            });
         }
-        if read.head.as_ref().is_some_and(|end| end.position >= until) {
-            read.connects = false;
-        }
+        // The order of rows is the plan's, not the statement's.
+        read.events.sort_unstable_by_key(|event| event.position);
         Ok(read)
     }
 
-    /// Takes the tenant's lock, to keep until [`Session::end_locked`].
-    pub(super) async fn begin_locked(&self) -> Result<(), SessionError> {
-        self.within(self.client.batch_execute(LOCKED_PATH)).await?;
-        self.within(self.client.execute("select journal.lock($1)", &[&self.tenant])).await?;
-        Ok(())
+    /// Takes the tenant's lock, to keep until [`Session::append_locked`] or
+    /// [`Session::release`], and reads what was appended behind `head`: one round trip.
+    pub(super) async fn lock(&self, head: &Head) -> Result<Tail, SessionError> {
+        let client = &self.writing.client;
+        let until = head.position + TAIL_EVENTS;
+        let tenant: [&(dyn ToSql + Sync); 1] = [&self.tenant];
+        let range: [&(dyn ToSql + Sync); 3] = [&self.tenant, &head.position, &until];
+        let (begun, locked, rows) = self
+            .within_raw(async {
+                // Sent at once, executed one after the other; each has a snapshot of its own, so
+                // the tail is as of a time when the lock was held.
+                tokio::join!(
+                    client.batch_execute(LOCKED_PATH),
+                    client.execute(&self.lock, &tenant),
+                    client.query(&self.tail, &range),
+                )
+            })
+            .await?;
+        begun?;
+        locked?;
+        let mut tail = Tail { connects: head.position == 0, events: Vec::new(), end: None };
+        for row in rows? {
+            let position: i64 = row.get(0);
+            if position == head.position {
+                tail.connects = Some(row.get::<_, &[u8]>(6)) == head.mac.as_deref();
+                continue;
+            }
+            tail.end =
+                Some(Head { position, mac: Some(row.get(6)), recorded_at: Some(row.get(7)) });
+            tail.events.push(read_event(&row));
+        }
+        if tail.end.as_ref().is_some_and(|end| end.position >= until) {
+            tail.connects = false;
+        }
+        Ok(tail)
     }
 
-    /// Commits, or rolls back what a refused attempt left.
-    pub(super) async fn end_locked(&self, commit: bool) -> Result<(), SessionError> {
-        let end = if commit { "commit" } else { "rollback" };
-        self.within(self.client.batch_execute(end)).await?;
-        self.certain()
+    /// Gives the lock back without having written.
+    pub(super) async fn release(&self) -> Result<(), SessionError> {
+        self.within(self.writing.client.batch_execute("rollback")).await
     }
 
     /// One round trip: lock, compare, write, commit.
-    pub(super) async fn append(&self, a: &Append) -> Result<Appended, SessionError> {
-        let answer = self
-            .within_raw(self.client.query_one(
-                &self.append,
-                &[
-                    &self.tenant,
-                    &a.head.position,
-                    &a.head.mac,
-                    &a.recorded_at,
-                    &a.streams,
-                    &a.versions,
-                    &a.kinds,
-                    &a.schema_versions,
-                    &a.occurred_at,
-                    &a.data,
-                    &a.meta,
-                    &a.macs,
-                    &a.principals,
-                    &a.keys,
-                    &a.fingerprints,
-                    &a.positions,
-                    &a.keep_s,
-                    &a.outcomes,
-                    &a.job_ids,
-                    &a.job_positions,
-                    &a.job_delays_ms,
-                    &a.job_kinds,
-                    &a.job_payloads,
-                    &a.job_sealed,
-                ],
-            ))
+    pub(super) async fn append(&self, append: &Append) -> Result<Appended, SessionError> {
+        let answer = self.within_raw(self.call_append(append)).await?;
+        self.appended(answer)
+    }
+
+    /// The same where the lock is held already; gives it back.
+    pub(super) async fn append_locked(&self, append: &Append) -> Result<Appended, SessionError> {
+        let (answer, ended) = self
+            .within_raw(async {
+                // After a failed append this is a rollback.
+                let commit = self.writing.client.batch_execute("commit");
+                tokio::join!(self.call_append(append), commit)
+            })
             .await?;
+        ended?;
+        self.appended(answer)
+    }
+
+    async fn call_append(&self, a: &Append) -> Result<Row, tokio_postgres::Error> {
+        let values: [&(dyn ToSql + Sync); 24] = [
+            &self.tenant,
+            &a.head.position,
+            &a.head.mac,
+            &a.recorded_at,
+            &a.streams,
+            &a.versions,
+            &a.kinds,
+            &a.schema_versions,
+            &a.occurred_at,
+            &a.data,
+            &a.meta,
+            &a.macs,
+            &a.principals,
+            &a.keys,
+            &a.fingerprints,
+            &a.positions,
+            &a.keep_s,
+            &a.outcomes,
+            &a.job_ids,
+            &a.job_positions,
+            &a.job_delays_ms,
+            &a.job_kinds,
+            &a.job_payloads,
+            &a.job_sealed,
+        ];
+        self.writing.client.query_one(&self.append, &values).await
+    }
+
+    fn appended(
+        &self,
+        answer: Result<Row, tokio_postgres::Error>,
+    ) -> Result<Appended, SessionError> {
         self.certain()?;
         let error = match answer {
             Ok(row) => {
@@ -302,12 +413,23 @@ impl Session {
     }
 }
 
-/// Connects; warnings set the flag that is returned.
+fn read_event(row: &Row) -> ReadEvent {
+    ReadEvent {
+        position: row.get(0),
+        stream: row.get(1),
+        version: row.get(2),
+        kind: row.get(3),
+        schema_version: row.get(4),
+        data: row.get(5),
+    }
+}
+
+/// Connects; warnings set the flag.
 async fn connect(
     config: &tokio_postgres::Config,
-) -> Result<(Client, JoinHandle<()>, Arc<AtomicBool>), tokio_postgres::Error> {
+    doubtful: &Arc<AtomicBool>,
+) -> Result<Line, tokio_postgres::Error> {
     let (client, mut connection) = config.connect(NoTls).await?;
-    let doubtful = Arc::new(AtomicBool::new(false));
     let seen = doubtful.clone();
     let driver = tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
@@ -319,7 +441,7 @@ async fn connect(
             }
         }
     });
-    Ok((client, driver, doubtful))
+    Ok(Line { client, driver })
 }
 
 #[derive(Deserialize)]
@@ -341,50 +463,4 @@ fn taken(detail: &str) -> Vec<TakenKey> {
             verdict: record::verdict(row.position, row.outcome),
         })
         .collect()
-}
-
-/// Tells followers of the journal how far it reaches, after commit and coalesced: never inside
-/// the append's transaction, where PostgreSQL would make commits wait for each other.
-pub(super) struct Notifier {
-    config: tokio_postgres::Config,
-    tenant: i32,
-    committed: watch::Receiver<i64>,
-}
-
-impl Notifier {
-    pub(super) fn new(
-        config: tokio_postgres::Config,
-        tenant: i32,
-        committed: watch::Receiver<i64>,
-    ) -> Self {
-        Self { config, tenant, committed }
-    }
-
-    /// Runs until the writer is gone. A failure costs followers latency only: they poll too.
-    pub(super) async fn run(mut self) {
-        loop {
-            if let Err(error) = self.notify().await {
-                tracing::debug!(%error, "journal wake-ups interrupted");
-            } else {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    }
-
-    async fn notify(&mut self) -> Result<(), tokio_postgres::Error> {
-        if self.committed.changed().await.is_err() {
-            return Ok(());
-        }
-        let (client, driver, _) = connect(&self.config).await?;
-        let notify = client.prepare("select pg_notify($1, $2)").await?;
-        loop {
-            let payload = format!("{}:{}", self.tenant, *self.committed.borrow_and_update());
-            client.execute(&notify, &[&follow::CHANNEL, &payload]).await?;
-            if self.committed.changed().await.is_err() {
-                driver.abort();
-                return Ok(());
-            }
-        }
-    }
 }

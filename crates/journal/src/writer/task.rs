@@ -1,0 +1,616 @@
+//! The part of a writer that works: it follows its own log.
+//!
+//! A batch is decided in memory on state folded up to the head that the writer has seen, and
+//! appended by one call that takes the tenant's lock, compares the head, writes and commits. While
+//! that is under way the next batch is read for, on the other connection, and decided on top of
+//! what the one under way will leave; it is sent when that has committed, and decided again if it
+//! hasn't. If somebody else has appended meanwhile nothing is written; the writer then takes the
+//! lock first, folds what was appended, and decides while it holds the lock, where nobody can make
+//! it miss a second time.
+//!
+//! Why every decision is taken on current state: a stream in memory has every event up to the head
+//! that the writer knows. What others append is folded into all of them, streams being read at
+//! that time included (`kept`); what this writer appends concerns streams in memory only. A stream
+//! read later than that head may have newer events, and then the append finds another head.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, MaybeDone, maybe_done},
+};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    Item, WriterConfig,
+    batch::{Batch, NotTaken, Rules, View},
+    cache::{Cache, Cached},
+    queue::Queue,
+    session::{
+        Appended, ReadEvent, ReadSnapshot, ReadStreams, Session, SessionError, Tail, TakenKey,
+    },
+    side::{Side, Snapshot},
+};
+use crate::{
+    event::Tenant,
+    mac::MacKeys,
+    model::Model,
+    submission::{Outcome, SubmitError},
+};
+
+/// Batches in a row that must find nobody else writing before the lock is no longer taken first.
+const ALONE_AFTER_BATCHES: u32 = 3;
+/// Commands decided before the writer looks whether PostgreSQL has answered.
+const DECIDE_AT_ONCE: usize = 32;
+/// Snapshots that may wait to be written; further ones are left for later.
+const SNAPSHOTS_WAITING: usize = 64;
+/// Pause before a lost connection is made anew; doubled up to [`RECONNECT_MAX`].
+const RECONNECT_MIN: Duration = Duration::from_millis(50);
+const RECONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// The part of a [`super::Writer`] that works; give it to a task.
+pub struct WriterTask<M: Model> {
+    config: tokio_postgres::Config,
+    rules: Rules<M>,
+    commands: mpsc::Receiver<Item<M::Command>>,
+    committed: watch::Sender<i64>,
+    snapshots: Option<([u8; 32], mpsc::Sender<Snapshot>)>,
+    /// What the other end of `snapshots` is given to when the task runs.
+    snapshots_wanted: Option<mpsc::Receiver<Snapshot>>,
+    cache: Cache<M>,
+    queue: Queue<M::Command>,
+    /// On its way to PostgreSQL.
+    sent: Option<Batch<M>>,
+    /// Decided on top of what `sent` leaves, and still growing.
+    open: Option<Batch<M>>,
+    /// Sizes of the next batches, after one was refused for its data.
+    pieces: VecDeque<usize>,
+    /// Batches for which the lock is still taken before deciding.
+    locked_for: u32,
+    /// Events of others that were folded since the read under way was sent.
+    kept: Vec<ReadEvent>,
+    incarnation: Uuid,
+}
+
+/// What the writing connection is doing.
+enum Flight<'s> {
+    Nothing,
+    /// Waiting for the lock, then for the tail.
+    Locking(BoxFuture<'s, Result<Tail, SessionError>>),
+    /// The lock is held; nobody else can append.
+    Held,
+    /// The lock is given back.
+    Releasing(BoxFuture<'s, Result<(), SessionError>>),
+    Appending(std::pin::Pin<Box<MaybeDone<BoxFuture<'s, Result<Appended, SessionError>>>>>),
+}
+
+/// Streams on their way into memory.
+type Reading<'s> = BoxFuture<'s, Result<(Vec<String>, ReadStreams), SessionError>>;
+
+/// What the writer waited for.
+enum Happened {
+    Appended(Result<Appended, SessionError>),
+    Locked(Result<Tail, SessionError>),
+    Released(Result<(), SessionError>),
+    Read(Result<(Vec<String>, ReadStreams), SessionError>),
+    Received,
+    ShuttingDown,
+    MoreToDecide,
+}
+
+impl<M: Model> WriterTask<M> {
+    pub(super) fn new(
+        config: tokio_postgres::Config,
+        tenant: Tenant,
+        model: Arc<M>,
+        keys: MacKeys,
+        settings: WriterConfig,
+        commands: mpsc::Receiver<Item<M::Command>>,
+    ) -> Self {
+        let (offered, wanted) = mpsc::channel(SNAPSHOTS_WAITING);
+        Self {
+            config,
+            commands,
+            committed: watch::channel(0).0,
+            snapshots: model.snapshots().map(|fingerprint| (fingerprint, offered)),
+            snapshots_wanted: Some(wanted),
+            cache: Cache::new(model.clone(), settings.cache_bytes),
+            queue: Queue::default(),
+            sent: None,
+            open: None,
+            pieces: VecDeque::new(),
+            locked_for: 0,
+            kept: Vec::new(),
+            incarnation: Uuid::nil(),
+            rules: Rules { model, keys, tenant, settings },
+        }
+    }
+
+    /// Works until `shutdown`, then finishes what has been queued and ends.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let wanted = self.snapshots_wanted.take().expect("a task runs once");
+        let tenant = self.rules.tenant.id;
+        let side = Side::new(self.config.clone(), tenant, self.committed.subscribe(), wanted);
+        tokio::select! {
+            () = self.work(shutdown) => {}
+            () = side.run() => {}
+        }
+    }
+
+    async fn work(&mut self, shutdown: CancellationToken) {
+        let mut pause = RECONNECT_MIN;
+        loop {
+            // A connection is made when there is something to do, and made anew until it is done.
+            if self.queue.is_empty() && !self.receive(&shutdown).await {
+                return;
+            }
+            let worked = match self.connect().await {
+                Ok(session) => {
+                    pause = RECONNECT_MIN;
+                    self.follow(&session, &shutdown).await
+                }
+                Err(error) => Err(error),
+            };
+            self.recall();
+            let Err(error) = worked else { return };
+            tracing::warn!(%error, tenant = self.rules.tenant.name, "journal connection lost");
+            metrics::counter!("daybook_journal_connection_lost_total").increment(1);
+            if shutdown.is_cancelled() {
+                // Nobody can be told more than that the outcome is open.
+                self.queue.clear();
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RECONNECT_MAX);
+            self.queue.drop_abandoned();
+        }
+    }
+
+    /// Waits for commands; `false` when there will be no more.
+    async fn receive(&mut self, shutdown: &CancellationToken) -> bool {
+        let limit = self.rules.settings.batch_commands;
+        let mut received = Vec::new();
+        let n = tokio::select! {
+            n = self.commands.recv_many(&mut received, limit) => n,
+            () = shutdown.cancelled(), if !self.commands.is_closed() => {
+                self.commands.close();
+                self.commands.recv_many(&mut received, limit).await
+            }
+        };
+        received.into_iter().for_each(|item| self.queue.push_back(item));
+        n > 0
+    }
+
+    /// Connections whose history the cache agrees with.
+    async fn connect(&mut self) -> Result<Session, SessionError> {
+        let timeout = Duration::from_millis(self.rules.settings.answer_timeout_ms);
+        let upcasters = self.rules.model.upcasters();
+        let session =
+            Session::open(&self.config, self.rules.tenant.id, timeout, &upcasters).await?;
+        let head = self.cache.head();
+        let same = session.incarnation() == self.incarnation
+            && head.position > 0
+            && session.mac_at(head.position).await?.as_ref() == head.mac.as_ref();
+        if !same {
+            self.cache.restart(session.head().await?);
+            self.incarnation = session.incarnation();
+        }
+        Ok(session)
+    }
+
+    /// What was decided and hasn't committed is undecided again, in its order.
+    fn recall(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.queue.put_back(open.items.into_iter());
+        }
+        if let Some(sent) = self.sent.take() {
+            self.queue.put_back(sent.items.into_iter());
+        }
+    }
+
+    /// Works on one session until it breaks, or until the queue is closed and empty.
+    async fn follow(
+        &mut self,
+        session: &Session,
+        shutdown: &CancellationToken,
+    ) -> Result<(), SessionError> {
+        let mut flight = Flight::Nothing;
+        let mut reading: Option<Reading<'_>> = None;
+        loop {
+            if reading.is_none() {
+                reading = self.read_cold(session);
+            }
+            let more = self.decide(&flight);
+            if !more {
+                flight = self.launch(session, flight, reading.is_some());
+            }
+            let idle = matches!(flight, Flight::Nothing) && reading.is_none() && !more;
+            if idle
+                && self.queue.is_empty()
+                && self.commands.is_closed()
+                && self.commands.is_empty()
+            {
+                return Ok(());
+            }
+            match self.wait(&mut flight, &mut reading, more, shutdown).await {
+                Happened::Appended(result) => {
+                    flight = Flight::Nothing;
+                    match result? {
+                        Appended::At(position) => {
+                            flight = self.has_committed(session, position).await;
+                        }
+                        Appended::Behind => {
+                            metrics::counter!("daybook_journal_head_missed_total").increment(1);
+                            self.locked_for = ALONE_AFTER_BATCHES;
+                            self.recall();
+                        }
+                        Appended::Taken(taken) => self.answer_taken(&taken),
+                        Appended::Refused(reason) => self.halve(&reason),
+                    }
+                }
+                Happened::Locked(tail) => {
+                    flight = Flight::Held;
+                    if !self.fold_tail(tail?, session, reading.is_some()).await? {
+                        reading = None;
+                    }
+                }
+                Happened::Released(result) => {
+                    flight = Flight::Nothing;
+                    result?;
+                }
+                Happened::Read(result) => {
+                    reading = None;
+                    let (streams, read) = result?;
+                    self.take_in(streams, read);
+                }
+                Happened::Received | Happened::MoreToDecide => {}
+                Happened::ShuttingDown => self.commands.close(),
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    async fn wait<'s>(
+        &mut self,
+        flight: &mut Flight<'s>,
+        reading: &mut Option<Reading<'s>>,
+        more: bool,
+        shutdown: &CancellationToken,
+    ) -> Happened {
+        let room = (2 * self.rules.settings.batch_commands).saturating_sub(self.queue.len());
+        let mut received = Vec::new();
+        let answered = async {
+            match flight {
+                Flight::Appending(append) => {
+                    append.as_mut().await;
+                    let result = append.as_mut().take_output().expect("it was waited for");
+                    Happened::Appended(result)
+                }
+                Flight::Locking(lock) => Happened::Locked(lock.await),
+                Flight::Releasing(release) => Happened::Released(release.await),
+                Flight::Nothing | Flight::Held => std::future::pending().await,
+            }
+        };
+        let read = async {
+            match reading {
+                Some(reading) => Happened::Read(reading.await),
+                None => std::future::pending().await,
+            }
+        };
+        let happened = tokio::select! {
+            biased;
+            happened = answered => happened,
+            happened = read => happened,
+            n = self.commands.recv_many(&mut received, room), if room > 0 && !self.drained() => {
+                debug_assert!(n > 0 || self.commands.is_closed());
+                Happened::Received
+            }
+            () = shutdown.cancelled(), if !self.commands.is_closed() => Happened::ShuttingDown,
+            () = tokio::task::yield_now(), if more => Happened::MoreToDecide,
+        };
+        received.into_iter().for_each(|item| self.queue.push_back(item));
+        happened
+    }
+
+    /// Whether no command will come any more.
+    fn drained(&self) -> bool {
+        self.commands.is_closed() && self.commands.is_empty()
+    }
+
+    /// Starts reading the streams that waiting commands need and that are not in memory.
+    fn read_cold<'s>(&mut self, session: &'s Session) -> Option<Reading<'s>> {
+        let limit = 2 * self.rules.settings.batch_commands;
+        let mut view =
+            View::new(&self.rules, &mut self.cache, self.sent.as_ref(), self.open.as_ref());
+        let streams = self.queue.scan(&mut view, limit);
+        if streams.is_empty() {
+            return None;
+        }
+        self.kept.clear();
+        let fingerprint = self.snapshots.as_ref().map_or([0; 32], |(fingerprint, _)| *fingerprint);
+        let read = async move {
+            let read = session.streams(&streams, &fingerprint).await?;
+            Ok((streams, read))
+        };
+        Some(read.boxed())
+    }
+
+    /// Decides commands that have all they read in memory; whether there is more to decide now.
+    fn decide(&mut self, flight: &Flight<'_>) -> bool {
+        let speculate = self.locked_for == 0 && self.pieces.is_empty();
+        let may = match flight {
+            Flight::Nothing => self.locked_for == 0,
+            Flight::Held => true,
+            Flight::Appending(_) => speculate,
+            Flight::Locking(_) | Flight::Releasing(_) => false,
+        };
+        if !may {
+            return false;
+        }
+        for _ in 0..DECIDE_AT_ONCE {
+            let most = self.pieces.front().copied().unwrap_or(usize::MAX);
+            let full =
+                |open: &Batch<M>| open.is_full(&self.rules.settings) || open.items.len() >= most;
+            if self.open.as_ref().is_some_and(full) {
+                return false;
+            }
+            let Some(item) = self.queue.pop_warm() else { return false };
+            if !item.take() {
+                continue;
+            }
+            let open = self.open.get_or_insert_with(|| {
+                let head = self.sent.as_ref().map_or_else(|| self.cache.head(), Batch::end).clone();
+                Batch::behind(head)
+            });
+            match open.take(&self.rules, &mut self.cache, self.sent.as_ref(), item) {
+                Ok(()) => {}
+                Err(NotTaken::SameKey(item)) => {
+                    self.queue.put_back(std::iter::once(item));
+                    return false;
+                }
+                Err(NotTaken::Cold(item, stream)) => {
+                    self.queue.put_back_cold(item, stream);
+                    return false;
+                }
+            }
+        }
+        self.queue.has_warm()
+    }
+
+    /// Gives the writing connection something to do, if it has nothing and there is something.
+    fn launch<'s>(
+        &mut self,
+        session: &'s Session,
+        flight: Flight<'s>,
+        reading: bool,
+    ) -> Flight<'s> {
+        match flight {
+            Flight::Nothing if self.open.is_some() => self.send(session, false),
+            Flight::Nothing if self.locked_for > 0 && !self.queue.is_empty() => {
+                let head = self.cache.head().clone();
+                Flight::Locking(async move { session.lock(&head).await }.boxed())
+            }
+            Flight::Held if self.open.is_some() => self.send(session, true),
+            // What is to be decided is still being read; the lock's own time-out bounds this.
+            Flight::Held if reading => Flight::Held,
+            Flight::Held => Flight::Releasing(session.release().boxed()),
+            other => other,
+        }
+    }
+
+    /// Sends the open batch.
+    fn send<'s>(&mut self, session: &'s Session, locked: bool) -> Flight<'s> {
+        let Some(mut batch) = self.open.take() else { return Flight::Nothing };
+        self.pieces.pop_front();
+        let append = batch.close();
+        self.sent = Some(batch);
+        let sending = async move {
+            if locked {
+                session.append_locked(&append).await
+            } else {
+                session.append(&append).await
+            }
+        };
+        Flight::Appending(Box::pin(maybe_done(sending.boxed())))
+    }
+
+    /// The batch that was sent is in the journal: the next one goes, then callers are answered.
+    async fn has_committed<'s>(&mut self, session: &'s Session, position: i64) -> Flight<'s> {
+        let Some(sent) = self.sent.take() else { return Flight::Nothing };
+        let head = sent.end().clone();
+        debug_assert_eq!(position, head.position);
+        let names: Vec<String> = match &self.snapshots {
+            Some(_) => sent.changed.keys().cloned().collect(),
+            None => Vec::new(),
+        };
+        self.cache.commit(sent.changed, head);
+        let mut flight = Flight::Nothing;
+        if self.open.is_some() && self.locked_for == 0 {
+            flight = self.send(session, false);
+            if let Flight::Appending(append) = &mut flight {
+                // Polled once, so that it is on its way while callers are answered.
+                let _pending = futures::poll!(append.as_mut());
+            }
+        }
+        self.committed.send_if_modified(|head| {
+            let moved = *head != position;
+            *head = position;
+            moved
+        });
+        metrics::histogram!("daybook_journal_batch_commands")
+            .record(f64::from(u32::try_from(sent.answers.len()).unwrap_or(u32::MAX)));
+        for (item, answer) in sent.items.into_iter().zip(sent.answers) {
+            item.answer(answer.into_outcome());
+        }
+        self.offer_snapshots(&names);
+        self.cache.shrink(self.queue.needed_since());
+        flight
+    }
+
+    /// Folds what others have appended; `false` when it doesn't connect to what is known, so that
+    /// everything in memory is gone, and what is being read is of no use.
+    async fn fold_tail(
+        &mut self,
+        tail: Tail,
+        session: &Session,
+        reading: bool,
+    ) -> Result<bool, SessionError> {
+        if !tail.connects {
+            // Too far behind, or another history: start from what is there now.
+            self.cache.restart(session.head().await?);
+            self.queue.forget();
+            return Ok(false);
+        }
+        if tail.events.is_empty() {
+            self.locked_for = self.locked_for.saturating_sub(1);
+        } else {
+            self.locked_for = ALONE_AFTER_BATCHES;
+        }
+        for event in tail.events {
+            self.fold(&event);
+            if reading {
+                self.kept.push(event);
+            }
+        }
+        if let Some(end) = tail.end {
+            self.cache.advance(end);
+        }
+        Ok(true)
+    }
+
+    /// Takes in streams that were read, and what others appended to them since they were asked
+    /// for.
+    fn take_in(&mut self, streams: Vec<String>, read: ReadStreams) {
+        for stream in &streams {
+            self.cache.begin(stream.clone(), None);
+        }
+        for snapshot in read.snapshots {
+            if let Some(state) = self.thaw(&snapshot) {
+                self.cache.begin(snapshot.stream.clone(), Some((snapshot, state)));
+            } else {
+                tracing::warn!(stream = snapshot.stream, "a snapshot can't be used");
+            }
+        }
+        for event in &read.events {
+            self.fold(event);
+        }
+        for event in std::mem::take(&mut self.kept) {
+            self.fold(&event);
+        }
+        self.offer_snapshots(&streams);
+    }
+
+    fn fold(&mut self, event: &ReadEvent) {
+        if let Err(error) = self.cache.fold(event) {
+            tracing::error!(
+                %error, stream = event.stream, position = event.position,
+                "an event can't be folded; commands that read its stream fail"
+            );
+        }
+    }
+
+    /// Answers those whose keys have records; the others are decided again.
+    fn answer_taken(&mut self, taken: &[TakenKey]) {
+        let open = self.open.take();
+        let sent = self.sent.take();
+        if let Some(open) = open {
+            self.queue.put_back(open.items.into_iter());
+        }
+        let mut others = Vec::new();
+        for item in sent.into_iter().flat_map(|batch| batch.items) {
+            let key = &item.submission.key;
+            let record = taken.iter().find(|t| t.principal == key.principal && t.key == key.key);
+            let Some(record) = record else {
+                others.push(item);
+                continue;
+            };
+            let answer = if record.fingerprint != key.fingerprint {
+                Err(SubmitError::KeyReused)
+            } else if let Some(verdict) = &record.verdict {
+                Ok(Outcome { verdict: verdict.clone(), repeated: true })
+            } else {
+                let damaged = format!("idempotency record {:?} is damaged", key.key);
+                Err(SubmitError::Corrupt(damaged))
+            };
+            item.answer(answer);
+        }
+        self.queue.put_back(others.into_iter());
+    }
+
+    /// PostgreSQL refused a batch for its data: it is halved until the guilty command stands
+    /// alone.
+    fn halve(&mut self, reason: &str) {
+        let sent = self.sent.as_ref().map_or(0, |batch| batch.items.len());
+        if sent > 1 {
+            self.pieces.push_front(sent - sent / 2);
+            self.pieces.push_front(sent / 2);
+            self.recall();
+            return;
+        }
+        let guilty = self.sent.take();
+        self.recall();
+        for item in guilty.into_iter().flat_map(|batch| batch.items) {
+            tracing::warn!(%reason, "a command's data was refused by the database");
+            let refused = "the database refused its data".to_owned();
+            item.answer(Err(SubmitError::Unstorable(refused)));
+        }
+    }
+
+    /// Hands over the states of streams that have grown enough since their last snapshot.
+    fn offer_snapshots(&mut self, streams: &[String]) {
+        let Some((fingerprint, offered)) = &self.snapshots else { return };
+        for stream in streams {
+            // Room first: a stream counts as kept once it has been looked at.
+            let Ok(room) = offered.try_reserve() else { return };
+            let events = self.rules.settings.snapshot_events;
+            let Some(due) = self.cache.due_for_snapshot(stream, events) else { continue };
+            let Cached { version, position, state: Ok(Some(state)), .. } = due else { continue };
+            let Some(state) = self.rules.model.freeze(&state) else { continue };
+            let snapshot = Snapshot {
+                mac: Vec::new(),
+                stream: stream.clone(),
+                version,
+                position,
+                incarnation: self.incarnation,
+                fingerprint: *fingerprint,
+                state,
+            };
+            let message =
+                self.snapshot_message(stream, version, position, fingerprint, &snapshot.state);
+            room.send(Snapshot { mac: self.rules.keys.sign_bytes(&message), ..snapshot });
+        }
+    }
+
+    /// The state in a snapshot that this installation wrote and this program reads.
+    fn thaw(&self, snapshot: &ReadSnapshot) -> Option<M::State> {
+        let (fingerprint, _) = self.snapshots.as_ref()?;
+        let ReadSnapshot { stream, version, position, mac, state } = snapshot;
+        let message = self.snapshot_message(stream, *version, *position, fingerprint, state);
+        if !self.rules.keys.verify_bytes(&message, mac) {
+            return None;
+        }
+        self.rules.model.thaw(stream, state)
+    }
+
+    /// What a snapshot's mac covers.
+    fn snapshot_message(
+        &self,
+        stream: &str,
+        version: i32,
+        position: i64,
+        fingerprint: &[u8; 32],
+        state: &[u8],
+    ) -> Vec<u8> {
+        format!(
+            "snapshot\n{}\n{}\n{stream}\n{version}\n{position}\n{}\n{}",
+            self.rules.tenant.name,
+            self.incarnation,
+            hex::encode(fingerprint),
+            hex::encode(Sha256::digest(state)),
+        )
+        .into_bytes()
+    }
+}
