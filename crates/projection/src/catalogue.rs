@@ -66,8 +66,9 @@ pub struct Definition {
     pub(crate) table_sql: String,
     pub(crate) key_sql: String,
     pub(crate) apply_sql: String,
-    /// Hash of what decides the rows.
+    /// Hash of what decides the rows: the folder's own files, and what lifts the events they read.
     pub(crate) hash: String,
+    files_hash: String,
     /// What its events are lifted by before they are folded.
     pub(crate) upcasters: Upcasters,
 }
@@ -188,10 +189,14 @@ impl Catalogue {
     #[must_use]
     pub fn reading(mut self, upcasters: &Upcasters) -> Self {
         for projection in &mut self.projections {
-            if let Some(digest) = upcasters.digest_for(|kind| projection.reads(kind)) {
-                let hash = Sha256::new().chain_update(&projection.hash).chain_update(digest);
-                projection.hash = hex::encode(hash.finalize());
-            }
+            let files = &projection.files_hash;
+            projection.hash = upcasters.digest_for(|kind| projection.reads(kind)).map_or_else(
+                || files.clone(),
+                |lifts| {
+                    let hash = Sha256::new().chain_update(files).chain_update(lifts);
+                    hex::encode(hash.finalize())
+                },
+            );
             projection.upcasters = upcasters.clone();
         }
         self
@@ -270,6 +275,7 @@ fn definition(
                 .map_err(|detail| invalid(format!("query {query}: {detail}")))
         })
         .collect::<Result<_, _>>()?;
+    let files_hash = hex::encode(hash.finalize());
     Ok(Definition {
         name: name.to_owned(),
         title: file.title,
@@ -278,7 +284,8 @@ fn definition(
         table_sql,
         key_sql,
         apply_sql,
-        hash: hex::encode(hash.finalize()),
+        hash: files_hash.clone(),
+        files_hash,
         upcasters: Upcasters::default(),
     })
 }

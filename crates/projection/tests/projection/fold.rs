@@ -50,7 +50,7 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
     for seed in [1, 2] {
         let catalogue = shipped();
         let (database, client) = installed(&catalogue).await;
-        let history = History::of_length(seed, 1_500);
+        let history = History::of_length(seed, 1_500).with_old_orders();
         append(&client, 1, &history.events).await;
         let events = journal(&database, 1).await;
 

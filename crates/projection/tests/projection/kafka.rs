@@ -43,7 +43,7 @@ async fn rows_follow_the_topic_and_are_rebuilt_from_it_alone() {
         Projector::new(database.config.clone(), reader.clone(), Arc::clone(&catalogue), settings);
     tasks.spawn(projector.run(feed.clone(), stop.clone()));
 
-    let history = History::of_length(21, 3_000);
+    let history = History::of_length(21, 3_000).with_old_orders();
     let length = i64::try_from(history.events.len()).unwrap();
     append(&client, 1, &history.events).await;
     caught_up(&client, &[]).await;

@@ -5,7 +5,7 @@ pub(crate) mod history;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use daybook_journal::{EventFilter, Reader, StoredEvent};
+use daybook_journal::{EventFilter, Reader, StoredEvent, Upcaster, Upcasters};
 use daybook_projection::{Catalogue, Projector, ProjectorSettings, install, status};
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -34,6 +34,7 @@ impl Database {
         let mut client = connect(&config).await;
         daybook_journal::migrate(&mut client).await.unwrap();
         daybook_projection::migrate(&mut client).await.unwrap();
+        upcasters().install(&client).await.unwrap();
         client
             .batch_execute("insert into journal.tenants (name, partition) values ('main', 0)")
             .await
@@ -74,9 +75,17 @@ pub(crate) async fn connect(config: &Config) -> Client {
     client
 }
 
-/// The folder of the repository's own projections.
+/// The repository's own upcasters.
+pub(crate) fn upcasters() -> Upcasters {
+    let sql = include_str!("../../../../../schemas/upcasters/OrderPlaced/1.sql");
+    Upcasters::new(vec![Upcaster { kind: "OrderPlaced", from: 1, sql }]).unwrap()
+}
+
+/// The folder of the repository's own projections, reading through its upcasters.
 pub(crate) fn shipped() -> Catalogue {
-    Catalogue::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections")).unwrap()
+    Catalogue::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections"))
+        .unwrap()
+        .reading(&upcasters())
 }
 
 /// An event to be.
@@ -102,7 +111,7 @@ pub(crate) async fn append(client: &Client, tenant: i32, events: &[NewEvent]) {
                 stream,
                 (select count(*) from journal.events e where e.tenant = $1 and e.stream = u.stream)
                     + row_number() over (partition by stream order by n),
-                type, case type when 'OrderPlaced' then 2 else 1 end, data, '{\"actor\": \"test\"}', occurred_at, clock_timestamp(),
+                type, case when data ? 'shipping' then 2 else 1 end, data, '{\"actor\": \"test\"}', occurred_at, clock_timestamp(),
                 decode(repeat('00', 33), 'hex')
              from unnest($2::text[], $3::text[], $4::jsonb[], $5::timestamptz[])
                 with ordinality as u (stream, type, data, occurred_at, n)",

@@ -1,0 +1,92 @@
+//! Events of old versions are folded as what they are in the current one, and another upcaster
+//! makes another version of what reads its type.
+
+use std::sync::Arc;
+
+use crate::kit::{
+    Database, Running, append, caught_up, history::History, installed, journal, rows, shipped,
+    upcasters,
+};
+use daybook_journal::{Upcaster, Upcasters};
+use daybook_projection::{RebuildDeps, Source, install, rebuild};
+use tokio_postgres::Client;
+
+async fn all_rows(client: &Client) -> Vec<Vec<String>> {
+    let mut all = Vec::new();
+    for projection in shipped().projections() {
+        all.push(rows(client, &projection.name).await);
+    }
+    all
+}
+
+/// Folds a history as it comes from Kafka: in stored form.
+async fn folded(database: &Database, client: &Client, history: &History) -> Vec<Vec<String>> {
+    append(client, 1, &history.events).await;
+    let running = Running::start(database, &shipped()).await;
+    running.send(journal(database, 1).await).await;
+    caught_up(client, &[]).await;
+    running.stop().await;
+    all_rows(client).await
+}
+
+#[tokio::test]
+async fn old_events_are_folded_like_new_ones() {
+    let (database, client) = installed(&shipped()).await;
+    let history = || History::of_length(31, 600);
+    let new = folded(&database, &client, &history()).await;
+
+    let (database, client) = installed(&shipped()).await;
+    let mixed = history().with_old_orders();
+    let old = mixed.events.iter().filter(|e| e.kind == "OrderPlaced" && e.data["tax"].is_null());
+    assert!(old.count() > 10);
+    assert_eq!(folded(&database, &client, &mixed).await, new, "live");
+
+    let deps = RebuildDeps {
+        config: database.config.clone(),
+        catalogue: Arc::new(shipped()),
+        feed: None,
+        // so that some pieces are folded onto rows
+        piece_positions: Some(250),
+    };
+    client.batch_execute("delete from read.orders").await.unwrap();
+    for projection in shipped().projections() {
+        rebuild(&deps, &projection.name, Source::Journal, &|_, _| {}).await.unwrap();
+    }
+    assert_eq!(all_rows(&client).await, new, "from the journal");
+}
+
+#[tokio::test]
+async fn what_an_upcaster_concerns_is_folded_again_with_it_and_nothing_else() {
+    let (database, mut client) = installed(&shipped()).await;
+    folded(&database, &client, &History::of_length(32, 300)).await;
+    let mut steps = upcasters().steps().to_vec();
+    // A correction of history: what was adjusted was one more.
+    let sql = "data || jsonb_build_object('quantity', (data->>'quantity')::int + 1)";
+    steps.push(Upcaster { kind: "StockAdjusted", from: 1, sql });
+    let newer = Upcasters::new(steps).unwrap();
+    let catalogue = shipped().reading(&newer);
+    newer.install(&client).await.unwrap();
+    install(&mut client, &catalogue).await.unwrap();
+    let kept = "select array_agg(projection order by projection)::text
+                from projection.checkpoints where position > 0";
+    let kept: String = client.query_one(kept, &[]).await.unwrap().get(0);
+    assert_eq!(kept, "{orders,payments,sales_by_country,sales_by_day,sales_by_product}");
+
+    let adjusted = "select sum((data->>'quantity')::bigint)::bigint, count(*)
+                    from journal.events where type = 'StockAdjusted'";
+    let row = client.query_one(adjusted, &[]).await.unwrap();
+    let (sum, count): (i64, i64) = (row.get(0), row.get(1));
+    assert!(count > 0);
+    let running = Running::start(&database, &catalogue).await;
+    running.send(journal(&database, 1).await).await;
+    caught_up(&client, &[]).await;
+    running.stop().await;
+    let others = "select sum(case type when 'StockShipped' then -1 else 1 end
+                             * (data->>'quantity')::bigint)::bigint
+                  from journal.events
+                  where type in ('StockReceived', 'StockReturned', 'StockShipped')";
+    let others: i64 = client.query_one(others, &[]).await.unwrap().get(0);
+    let on_hand = "select sum(on_hand)::bigint from read.stock";
+    let on_hand: i64 = client.query_one(on_hand, &[]).await.unwrap().get(0);
+    assert_eq!(on_hand, others + sum + count);
+}
