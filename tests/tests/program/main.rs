@@ -6,3 +6,4 @@ mod idempotency;
 mod interface;
 mod last_units;
 mod roles;
+mod schemas;
