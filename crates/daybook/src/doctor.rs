@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use daybook_journal::Reader;
+use daybook_commands::schemas;
+use daybook_journal::{
+    EventVersion, Reader,
+    activation::{self, Activated},
+};
 use tokio_postgres::Client;
 
 use crate::{config::Settings, secrets::Secrets, tools::say, wiring};
@@ -24,6 +28,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             report("postgresql", version(&client).await);
             report("durability", durability(&client).await);
             report("journal", journal(settings).await);
+            report("schemas", schemas(&client).await);
             report("clock", clock(&client).await);
         }
         Err(error) => report("postgresql", Err(error)),
@@ -81,6 +86,37 @@ async fn journal(settings: &Settings) -> anyhow::Result<String> {
         heads.push(format!("{} at {}", tenant.name, reader.head(tenant.id).await?));
     }
     Ok(format!("tenants: {}", heads.join(", ")))
+}
+
+async fn schemas(client: &Client) -> anyhow::Result<String> {
+    let installed = schemas::upcasters().installed(client).await?;
+    anyhow::ensure!(
+        installed,
+        "old events can't be lifted to what this program reads: `daybook migrate`"
+    );
+    let activated = activation::activated(client).await?;
+    let known = schemas::event_versions();
+    let is = |a: &Activated, v: &EventVersion| (&*a.kind, a.version) == (v.kind, v.version);
+    let unknown: Vec<String> = activated
+        .iter()
+        .filter(|a| !known.iter().any(|v| is(a, v)))
+        .map(|a| format!("{}/{}", a.kind, a.version))
+        .collect();
+    anyhow::ensure!(
+        unknown.is_empty(),
+        "activated, and this program can't read it: {}; a newer program is needed",
+        unknown.join(", ")
+    );
+    let waiting: Vec<String> = known
+        .iter()
+        .filter(|v| !activated.iter().any(|a| is(a, v)))
+        .map(ToString::to_string)
+        .collect();
+    Ok(if waiting.is_empty() {
+        format!("{} versions, all activated", known.len())
+    } else {
+        format!("{} versions; not activated: {}", known.len(), waiting.join(", "))
+    })
 }
 
 async fn clock(client: &Client) -> anyhow::Result<String> {

@@ -104,7 +104,7 @@ impl Shopfront {
     }
 
     /// An order of 6.00 EUR, and what its sending costs.
-    pub(crate) fn order(&self, id: Uuid, shipping: Option<i64>) -> Value {
+    pub(crate) fn order(id: Uuid, shipping: Option<i64>) -> Value {
         let lines = json!([{ "sku": "TEA", "quantity": 2 }]);
         let mut order = json!({ "order_id": id, "currency": "EUR", "lines": lines });
         if let Some(shipping) = shipping {

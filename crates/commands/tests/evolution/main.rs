@@ -101,9 +101,9 @@ async fn old_and_new_events_are_folded_by_the_writer() {
     let early = new.send("DeliverOrder", &json!({ "order_id": third })).await.unwrap();
     assert!(matches!(early.verdict, Verdict::Refused(_)));
     for order in [first, third] {
-        old.accepted("PlaceOrder", &old.order(order, None)).await;
+        old.accepted("PlaceOrder", &Shopfront::order(order, None)).await;
     }
-    new.accepted("PlaceOrder", &new.order(second, Some(395))).await;
+    new.accepted("PlaceOrder", &Shopfront::order(second, Some(395))).await;
     let written = "select stream, schema_version from journal.events where type = 'OrderPlaced'
                    order by position";
     let rows = database.client().await.query(written, &[]).await.unwrap();
@@ -137,7 +137,7 @@ async fn what_the_activated_version_can_not_say_has_no_effect_and_leaves_no_reco
     let count = "select (select count(*) from journal.events)
                      + (select count(*) from journal.commands) + (select count(*) from journal.jobs)";
     let before: i64 = client.query_one(count, &[]).await.unwrap().get(0);
-    let order = front.order(Uuid::now_v7(), Some(395));
+    let order = Shopfront::order(Uuid::now_v7(), Some(395));
     let refused = front.send_as("PlaceOrder", &order, Authority::Operator, "one").await;
     assert_eq!(refused, Err(SubmitError::NotActivated { kind: "OrderPlaced", version: 2 }));
     let after: i64 = client.query_one(count, &[]).await.unwrap().get(0);
