@@ -87,8 +87,15 @@ pub(crate) async fn import(settings: &Settings, args: ImportArgs) -> anyhow::Res
     let stop = CancellationToken::new();
     let running: Vec<_> =
         writers.into_iter().map(|writer| tokio::spawn(writer.run(stop.clone()))).collect();
-    let registered = tokio::spawn(process.run(stop.clone()));
     let interrupted = CancellationToken::new();
+    let (registered_until, unreadable) = (stop.clone(), interrupted.clone());
+    let registered = tokio::spawn(async move {
+        let ended = process.run(registered_until).await;
+        if ended.is_err() {
+            unreadable.cancel();
+        }
+        ended
+    });
     let interrupt = interrupted.clone();
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
