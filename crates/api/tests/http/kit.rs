@@ -99,6 +99,7 @@ impl Api {
         let pool = Pool::builder(Manager::new(config.clone(), NoTls)).max_size(8).build().unwrap();
         let mut client = pool.get().await.unwrap();
         daybook_journal::migrate(&mut client).await.unwrap();
+        daybook_commands::schemas::upcasters().install(&**client).await.unwrap();
         daybook_identity::migrate(&mut client).await.unwrap();
         daybook_projection::migrate(&mut client).await.unwrap();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections");

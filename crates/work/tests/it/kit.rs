@@ -2,6 +2,7 @@
 
 use std::{panic::resume_unwind, time::Duration};
 
+use daybook_commands::schemas;
 use daybook_journal::Reader;
 use daybook_work::{JobStore, sandbox};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
@@ -78,6 +79,7 @@ pub(crate) async fn on_database<F: Future<Output = ()> + Send + 'static>(
 async fn prepare(config: Config) -> Database {
     let mut client = connect(&config).await;
     daybook_journal::migrate(&mut client).await.unwrap();
+    schemas::upcasters().install(&client).await.unwrap();
     sandbox::migrate(&mut client).await.unwrap();
     let recycling_method = RecyclingMethod::Fast;
     let manager = Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method });
