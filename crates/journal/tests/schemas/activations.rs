@@ -169,3 +169,43 @@ async fn a_running_process_learns_of_an_activation_within_a_second() {
     assert!(!Activations::none(&known).contains("A", 1));
     database.drop().await;
 }
+
+/// Waits until somebody waits for an advisory lock in this database.
+async fn until_somebody_waits(client: &Client) {
+    let sql = "select count(*) from pg_locks l join pg_database d on d.oid = l.database
+               where d.datname = current_database() and locktype = 'advisory' and not granted";
+    let end = Instant::now() + Duration::from_secs(10);
+    while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(Instant::now() < end, "nobody waits");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_activation_and_a_registration_never_miss_each_other() {
+    let database = Database::create().await;
+    let client = database.client().await;
+    adopt(&client, &[A1, B1], &[]).await.unwrap();
+
+    // An activation that has not committed: a process that can't read it waits, and is refused.
+    let holding = database.client().await;
+    holding.batch_execute("begin").await.unwrap();
+    assert!(activate(&holding, A2).await.unwrap());
+    let old = tokio::spawn(register(database.pool(), "old".to_owned(), &[A1, B1]));
+    until_somebody_waits(&client).await;
+    holding.batch_execute("commit").await.unwrap();
+    assert!(matches!(old.await.unwrap(), Err(ActivationError::Unreadable(v)) if v == "A/2"));
+
+    // A registration that has not committed: the activation waits, and is refused.
+    let register_old = "begin; select journal.register_process(
+        gen_random_uuid(), 'slow', array['A', 'B'], array[2, 1]::smallint[])";
+    holding.batch_execute(register_old).await.unwrap();
+    let activating = database.client().await;
+    let b2 = EventVersion { kind: "B", version: 2 };
+    let refused = tokio::spawn(async move { activate(&activating, b2).await });
+    until_somebody_waits(&client).await;
+    holding.batch_execute("commit").await.unwrap();
+    let refused = refused.await.unwrap();
+    assert!(matches!(&refused, Err(ActivationError::Blind(names)) if *names == ["slow"]));
+    database.drop().await;
+}
