@@ -150,3 +150,22 @@ pub(crate) fn shop(
 pub(crate) fn token_seal(secrets: &Secrets) -> anyhow::Result<TokenSeal> {
     Ok(TokenSeal::new(Sealer::new(secrets.installation()?)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn read_models_are_folded_through_the_shops_upcasters() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections");
+        let plain = Catalogue::load(&folder).unwrap();
+        let settings = Settings { projections_dir: folder, ..Settings::default() };
+        let ours = catalogue(&settings).unwrap();
+        let same = |name: &str| {
+            let version = |of: &Catalogue| of.projection(name).unwrap().version().to_owned();
+            version(&plain) == version(&ours)
+        };
+        assert!(!same("orders"), "an upcaster of OrderPlaced concerns it");
+        assert!(same("stock"), "none concerns it");
+    }
+}

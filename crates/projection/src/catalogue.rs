@@ -146,6 +146,11 @@ struct ParameterEntry {
 }
 
 impl Definition {
+    /// Its version: a hash of what decides its rows, upcasters of its events included.
+    pub fn version(&self) -> &str {
+        &self.hash
+    }
+
     /// Whether it reads events of this type.
     pub(crate) fn reads(&self, kind: &str) -> bool {
         self.events.binary_search_by(|event| event.as_str().cmp(kind)).is_ok()
