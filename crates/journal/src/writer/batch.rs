@@ -1,7 +1,7 @@
 //! Deciding a batch in memory: each command on the state that the ones before it leave.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
@@ -55,7 +55,7 @@ pub(super) struct Batch<M: Model> {
 pub(super) struct View<'a, M: Model> {
     rules: &'a Rules<M>,
     cache: &'a mut Cache<M>,
-    sent: Option<&'a Batch<M>>,
+    sent: &'a VecDeque<Batch<M>>,
     open: Option<&'a Batch<M>>,
 }
 
@@ -63,15 +63,15 @@ impl<'a, M: Model> View<'a, M> {
     pub(super) fn new(
         rules: &'a Rules<M>,
         cache: &'a mut Cache<M>,
-        sent: Option<&'a Batch<M>>,
+        sent: &'a VecDeque<Batch<M>>,
         open: Option<&'a Batch<M>>,
     ) -> Self {
         Self { rules, cache, sent, open }
     }
 
     pub(super) fn get(&mut self, stream: &str) -> Option<&Cached<M::State>> {
-        let changed = |batch: Option<&'a Batch<M>>| batch.and_then(|b| b.changed.get(stream));
-        changed(self.open).or_else(|| changed(self.sent)).or_else(|| self.cache.get(stream))
+        let mut uncommitted = self.open.into_iter().chain(self.sent.iter().rev());
+        uncommitted.find_map(|batch| batch.changed.get(stream)).or_else(|| self.cache.get(stream))
     }
 
     pub(super) fn reads(&self, command: &M::Command, loaded: &Loaded<M::State>) -> Vec<String> {
@@ -127,22 +127,22 @@ impl<M: Model> Batch<M> {
         &self.end
     }
 
+    /// How many events it appends.
+    pub(super) fn events(&self) -> usize {
+        self.append.streams.len()
+    }
+
     /// What is to be written; from here on the batch takes no more.
     pub(super) fn close(&mut self) -> Append {
         std::mem::take(&mut self.append)
     }
 
-    pub(super) fn is_full(&self, settings: &WriterConfig) -> bool {
-        self.items.len() >= settings.batch_commands
-            || self.append.streams.len() >= settings.batch_events
-    }
-
-    /// Decides a command behind those already here, on top of what `sent` leaves.
+    /// Decides a command behind those already here, on top of what the batches in `sent` leave.
     pub(super) fn take(
         &mut self,
         rules: &Rules<M>,
         cache: &mut Cache<M>,
-        sent: Option<&Self>,
+        sent: &VecDeque<Self>,
         item: Item<M::Command>,
     ) -> Result<(), NotTaken<M::Command>> {
         let key = &item.submission.key;

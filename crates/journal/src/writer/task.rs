@@ -2,9 +2,9 @@
 //!
 //! A batch is decided in memory on state folded up to the head that the writer has seen, and
 //! appended by one call that takes the tenant's lock, compares the head, writes and commits. While
-//! that is under way the next batch is read for, on the other connection, and decided on top of
-//! what the one under way will leave; it is sent when that has committed, and decided again if it
-//! hasn't. If somebody else has appended meanwhile nothing is written; the writer then takes the
+//! that is under way the next batch is read for, on the other connection, decided on top of what
+//! the one under way will leave, and sent after it: should that one not commit, this one's head
+//! doesn't exist, so nothing of it is written and it is decided again. If somebody else has appended meanwhile nothing is written; the writer then takes the
 //! lock first, folds what was appended, and decides while it holds the lock, where nobody can make
 //! it miss a second time.
 //!
@@ -13,7 +13,13 @@
 //! that time included (`kept`); what this writer appends concerns streams in memory only. A stream
 //! read later than that head may have newer events, and then the append finds another head.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use futures::{
     FutureExt,
@@ -45,6 +51,11 @@ use crate::{
 const ALONE_AFTER_BATCHES: u32 = 3;
 /// Commands decided before the writer looks whether PostgreSQL has answered.
 const DECIDE_AT_ONCE: usize = 32;
+/// Batches on their way to PostgreSQL at once: while it works on one, the next is there already.
+const SENT_AT_ONCE: usize = 2;
+/// Smallest batch for whose sake waiting commands are split into two, one being prepared while
+/// the other is appended; below it the fixed cost of a commit outweighs that.
+const SPLIT_FROM: usize = 16;
 /// Snapshots that may wait to be written; further ones are left for later.
 const SNAPSHOTS_WAITING: usize = 64;
 /// Pause before a lost connection is made anew; doubled up to [`RECONNECT_MAX`].
@@ -62,8 +73,8 @@ pub struct WriterTask<M: Model> {
     snapshots_wanted: Option<mpsc::Receiver<Snapshot>>,
     cache: Cache<M>,
     queue: Queue<M::Command>,
-    /// On its way to PostgreSQL.
-    sent: Option<Batch<M>>,
+    /// On their way to PostgreSQL, each decided on top of what the one before it leaves.
+    sent: VecDeque<Batch<M>>,
     /// Decided on top of what `sent` leaves, and still growing.
     open: Option<Batch<M>>,
     /// Sizes of the next batches, after one was refused for its data.
@@ -84,18 +95,22 @@ enum Flight<'s> {
     Held,
     /// The lock is given back.
     Releasing(BoxFuture<'s, Result<(), SessionError>>),
-    Appending(std::pin::Pin<Box<MaybeDone<BoxFuture<'s, Result<Appended, SessionError>>>>>),
+    /// One for each batch in [`WriterTask::sent`].
+    Appending(VecDeque<Append<'s>>),
 }
+
+type Append<'s> = Pin<Box<MaybeDone<BoxFuture<'s, Result<Appended, SessionError>>>>>;
 
 /// Streams on their way into memory.
 type Reading<'s> = BoxFuture<'s, Result<(Vec<String>, ReadStreams), SessionError>>;
 
 /// What the writer waited for.
 enum Happened {
-    Appended(Result<Appended, SessionError>),
-    Locked(Result<Tail, SessionError>),
-    Released(Result<(), SessionError>),
-    Read(Result<(Vec<String>, ReadStreams), SessionError>),
+    /// The first batch that was sent came to this.
+    Appended(Appended),
+    Locked(Tail),
+    Released,
+    Read(Vec<String>, ReadStreams),
     Received,
     ShuttingDown,
     MoreToDecide,
@@ -119,7 +134,7 @@ impl<M: Model> WriterTask<M> {
             snapshots_wanted: Some(wanted),
             cache: Cache::new(model.clone(), settings.cache_bytes),
             queue: Queue::default(),
-            sent: None,
+            sent: VecDeque::new(),
             open: None,
             pieces: VecDeque::new(),
             locked_for: 0,
@@ -206,7 +221,7 @@ impl<M: Model> WriterTask<M> {
         if let Some(open) = self.open.take() {
             self.queue.put_back(open.items.into_iter());
         }
-        if let Some(sent) = self.sent.take() {
+        while let Some(sent) = self.sent.pop_back() {
             self.queue.put_back(sent.items.into_iter());
         }
     }
@@ -223,9 +238,11 @@ impl<M: Model> WriterTask<M> {
             if reading.is_none() {
                 reading = self.read_cold(session);
             }
-            let more = self.decide(&flight);
+            let mut more = self.decide(&flight);
             if !more {
+                let before = self.sent.len();
                 flight = self.launch(session, flight, reading.is_some());
+                more = self.sent.len() > before && self.queue.has_warm();
             }
             let idle = matches!(flight, Flight::Nothing) && reading.is_none() && !more;
             if idle
@@ -235,35 +252,23 @@ impl<M: Model> WriterTask<M> {
             {
                 return Ok(());
             }
-            match self.wait(&mut flight, &mut reading, more, shutdown).await {
-                Happened::Appended(result) => {
+            match self.wait(&mut flight, &mut reading, more, shutdown).await? {
+                Happened::Appended(Appended::At(position)) => {
+                    self.has_committed(session, &mut flight, position);
+                }
+                Happened::Appended(failed) => {
+                    self.has_failed(flight, failed).await?;
                     flight = Flight::Nothing;
-                    match result? {
-                        Appended::At(position) => {
-                            flight = self.has_committed(session, position).await;
-                        }
-                        Appended::Behind => {
-                            metrics::counter!("daybook_journal_head_missed_total").increment(1);
-                            self.locked_for = ALONE_AFTER_BATCHES;
-                            self.recall();
-                        }
-                        Appended::Taken(taken) => self.answer_taken(&taken),
-                        Appended::Refused(reason) => self.halve(&reason),
-                    }
                 }
                 Happened::Locked(tail) => {
                     flight = Flight::Held;
-                    if !self.fold_tail(tail?, session, reading.is_some()).await? {
+                    if !self.fold_tail(tail, session, reading.is_some()).await? {
                         reading = None;
                     }
                 }
-                Happened::Released(result) => {
-                    flight = Flight::Nothing;
-                    result?;
-                }
-                Happened::Read(result) => {
+                Happened::Released => flight = Flight::Nothing,
+                Happened::Read(streams, read) => {
                     reading = None;
-                    let (streams, read) = result?;
                     self.take_in(streams, read);
                 }
                 Happened::Received | Happened::MoreToDecide => {}
@@ -279,24 +284,23 @@ impl<M: Model> WriterTask<M> {
         reading: &mut Option<Reading<'s>>,
         more: bool,
         shutdown: &CancellationToken,
-    ) -> Happened {
+    ) -> Result<Happened, SessionError> {
         let room = (2 * self.rules.settings.batch_commands).saturating_sub(self.queue.len());
         let mut received = Vec::new();
         let answered = async {
             match flight {
-                Flight::Appending(append) => {
-                    append.as_mut().await;
-                    let result = append.as_mut().take_output().expect("it was waited for");
-                    Happened::Appended(result)
-                }
-                Flight::Locking(lock) => Happened::Locked(lock.await),
-                Flight::Releasing(release) => Happened::Released(release.await),
+                Flight::Appending(appends) => match appends.front_mut() {
+                    Some(append) => finish(append).await.map(Happened::Appended),
+                    None => std::future::pending().await,
+                },
+                Flight::Locking(lock) => lock.await.map(Happened::Locked),
+                Flight::Releasing(release) => release.await.map(|()| Happened::Released),
                 Flight::Nothing | Flight::Held => std::future::pending().await,
             }
         };
         let read = async {
             match reading {
-                Some(reading) => Happened::Read(reading.await),
+                Some(reading) => reading.await.map(|(names, read)| Happened::Read(names, read)),
                 None => std::future::pending().await,
             }
         };
@@ -306,10 +310,11 @@ impl<M: Model> WriterTask<M> {
             happened = read => happened,
             n = self.commands.recv_many(&mut received, room), if room > 0 && !self.drained() => {
                 debug_assert!(n > 0 || self.commands.is_closed());
-                Happened::Received
+                Ok(Happened::Received)
             }
-            () = shutdown.cancelled(), if !self.commands.is_closed() => Happened::ShuttingDown,
-            () = tokio::task::yield_now(), if more => Happened::MoreToDecide,
+            () = shutdown.cancelled(), if !self.commands.is_closed() => Ok(Happened::ShuttingDown),
+            // No yield: callers that were just woken would all go first.
+            () = std::future::ready(()), if more => Ok(Happened::MoreToDecide),
         };
         received.into_iter().for_each(|item| self.queue.push_back(item));
         happened
@@ -323,8 +328,7 @@ impl<M: Model> WriterTask<M> {
     /// Starts reading the streams that waiting commands need and that are not in memory.
     fn read_cold<'s>(&mut self, session: &'s Session) -> Option<Reading<'s>> {
         let limit = 2 * self.rules.settings.batch_commands;
-        let mut view =
-            View::new(&self.rules, &mut self.cache, self.sent.as_ref(), self.open.as_ref());
+        let mut view = View::new(&self.rules, &mut self.cache, &self.sent, self.open.as_ref());
         let streams = self.queue.scan(&mut view, limit);
         if streams.is_empty() {
             return None;
@@ -350,11 +354,9 @@ impl<M: Model> WriterTask<M> {
         if !may {
             return false;
         }
+        let most = self.batch_commands();
         for _ in 0..DECIDE_AT_ONCE {
-            let most = self.pieces.front().copied().unwrap_or(usize::MAX);
-            let full =
-                |open: &Batch<M>| open.is_full(&self.rules.settings) || open.items.len() >= most;
-            if self.open.as_ref().is_some_and(full) {
+            if self.open.as_ref().is_some_and(|open| self.is_full(open, most)) {
                 return false;
             }
             let Some(item) = self.queue.pop_warm() else { return false };
@@ -362,10 +364,10 @@ impl<M: Model> WriterTask<M> {
                 continue;
             }
             let open = self.open.get_or_insert_with(|| {
-                let head = self.sent.as_ref().map_or_else(|| self.cache.head(), Batch::end).clone();
+                let head = self.sent.back().map_or_else(|| self.cache.head(), Batch::end).clone();
                 Batch::behind(head)
             });
-            match open.take(&self.rules, &mut self.cache, self.sent.as_ref(), item) {
+            match open.take(&self.rules, &mut self.cache, &self.sent, item) {
                 Ok(()) => {}
                 Err(NotTaken::SameKey(item)) => {
                     self.queue.put_back(std::iter::once(item));
@@ -380,33 +382,67 @@ impl<M: Model> WriterTask<M> {
         self.queue.has_warm()
     }
 
-    /// Gives the writing connection something to do, if it has nothing and there is something.
+    /// How many commands the open batch is to have.
+    fn batch_commands(&self) -> usize {
+        let most = self.rules.settings.batch_commands;
+        if let Some(&piece) = self.pieces.front() {
+            return piece.min(most);
+        }
+        if self.locked_for > 0 {
+            return most;
+        }
+        // Half of those under way: the other half is appended meanwhile.
+        let open = self.open.as_ref().map_or(0, |open| open.items.len());
+        let sent: usize = self.sent.iter().map(|batch| batch.items.len()).sum();
+        (self.queue.len() + open + sent).div_ceil(2).max(SPLIT_FROM).min(most)
+    }
+
+    fn is_full(&self, open: &Batch<M>, most: usize) -> bool {
+        open.items.len() >= most || open.events() >= self.rules.settings.batch_events
+    }
+
+    /// Gives the writing connection something to do, if there is something.
     fn launch<'s>(
         &mut self,
         session: &'s Session,
-        flight: Flight<'s>,
+        mut flight: Flight<'s>,
         reading: bool,
     ) -> Flight<'s> {
-        match flight {
-            Flight::Nothing if self.open.is_some() => self.send(session, false),
-            Flight::Nothing if self.locked_for > 0 && !self.queue.is_empty() => {
-                let head = self.cache.head().clone();
-                Flight::Locking(async move { session.lock(&head).await }.boxed())
+        let most = self.batch_commands();
+        let (decided, full) = self
+            .open
+            .as_ref()
+            .map_or((0, false), |open| (open.items.len(), self.is_full(open, most)));
+        match &mut flight {
+            // A few wait a moment for those that are still being read: two batches cost twice.
+            Flight::Nothing if decided > 0 && (!reading || 2 * decided >= most) => {
+                self.send(session, &mut flight);
             }
-            Flight::Held if self.open.is_some() => self.send(session, true),
+            Flight::Nothing if decided == 0 && self.locked_for > 0 && !self.queue.is_empty() => {
+                let head = self.cache.head().clone();
+                flight = Flight::Locking(async move { session.lock(&head).await }.boxed());
+            }
+            Flight::Appending(appends)
+                if full && self.locked_for == 0 && appends.len() < SENT_AT_ONCE =>
+            {
+                self.send(session, &mut flight);
+            }
+            Flight::Held if decided > 0 => self.send(session, &mut flight),
             // What is to be decided is still being read; the lock's own time-out bounds this.
-            Flight::Held if reading => Flight::Held,
-            Flight::Held => Flight::Releasing(session.release().boxed()),
-            other => other,
+            Flight::Held if reading => {}
+            Flight::Held => flight = Flight::Releasing(session.release().boxed()),
+            Flight::Nothing | Flight::Locking(_) | Flight::Releasing(_) | Flight::Appending(_) => {}
         }
+        flight
     }
 
-    /// Sends the open batch.
-    fn send<'s>(&mut self, session: &'s Session, locked: bool) -> Flight<'s> {
-        let Some(mut batch) = self.open.take() else { return Flight::Nothing };
+    /// Sends the open batch, if there is one, behind those that are on their way.
+    fn send<'s>(&mut self, session: &'s Session, flight: &mut Flight<'s>) {
+        let Some(mut batch) = self.open.take() else { return };
         self.pieces.pop_front();
         let append = batch.close();
-        self.sent = Some(batch);
+        self.sent.push_back(batch);
+        let locked = matches!(flight, Flight::Held);
         let sending = async move {
             if locked {
                 session.append_locked(&append).await
@@ -414,40 +450,102 @@ impl<M: Model> WriterTask<M> {
                 session.append(&append).await
             }
         };
-        Flight::Appending(Box::pin(maybe_done(sending.boxed())))
-    }
-
-    /// The batch that was sent is in the journal: the next one goes, then callers are answered.
-    async fn has_committed<'s>(&mut self, session: &'s Session, position: i64) -> Flight<'s> {
-        let Some(sent) = self.sent.take() else { return Flight::Nothing };
-        let head = sent.end().clone();
-        debug_assert_eq!(position, head.position);
-        let names: Vec<String> = match &self.snapshots {
-            Some(_) => sent.changed.keys().cloned().collect(),
-            None => Vec::new(),
-        };
-        self.cache.commit(sent.changed, head);
-        let mut flight = Flight::Nothing;
-        if self.open.is_some() && self.locked_for == 0 {
-            flight = self.send(session, false);
-            if let Flight::Appending(append) = &mut flight {
-                // Polled once, so that it is on its way while callers are answered.
-                let _pending = futures::poll!(append.as_mut());
+        let mut sending = Box::pin(maybe_done(sending.boxed()));
+        // Polled once, so that it is on its way before anything else is done.
+        let _pending = sending.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        match flight {
+            Flight::Appending(appends) => appends.push_back(sending),
+            Flight::Nothing | Flight::Locking(_) | Flight::Held | Flight::Releasing(_) => {
+                *flight = Flight::Appending(VecDeque::from([sending]));
             }
         }
+    }
+
+    /// The first batch that was sent is in the journal: the next one goes, then callers are
+    /// answered.
+    fn has_committed<'s>(&mut self, session: &'s Session, flight: &mut Flight<'s>, position: i64) {
+        if let Flight::Appending(appends) = flight {
+            appends.pop_front();
+            if appends.is_empty() {
+                *flight = Flight::Nothing;
+            }
+        }
+        let Some(mut sent) = self.sent.pop_front() else { return };
+        let changed = std::mem::take(&mut sent.changed);
+        let names: Vec<String> = match &self.snapshots {
+            Some(_) => changed.keys().cloned().collect(),
+            None => Vec::new(),
+        };
+        debug_assert_eq!(position, sent.end().position);
+        self.cache.commit(changed, sent.end().clone());
+        if self.locked_for == 0 && matches!(flight, Flight::Nothing) {
+            self.send(session, flight);
+        }
+        self.answer(sent);
+        self.offer_snapshots(&names);
+        self.cache.shrink(self.queue.needed_since());
+    }
+
+    /// Answers the callers of a batch that has committed.
+    fn answer(&self, batch: Batch<M>) {
+        let position = batch.end().position;
         self.committed.send_if_modified(|head| {
             let moved = *head != position;
             *head = position;
             moved
         });
         metrics::histogram!("daybook_journal_batch_commands")
-            .record(f64::from(u32::try_from(sent.answers.len()).unwrap_or(u32::MAX)));
-        for (item, answer) in sent.items.into_iter().zip(sent.answers) {
+            .record(f64::from(u32::try_from(batch.answers.len()).unwrap_or(u32::MAX)));
+        for (item, answer) in batch.items.into_iter().zip(batch.answers) {
             item.answer(answer.into_outcome());
         }
-        self.offer_snapshots(&names);
-        self.cache.shrink(self.queue.needed_since());
-        flight
+    }
+
+    /// The first batch that was sent is not in the journal, and so those behind it aren't either:
+    /// they were decided on what it would have left, and named a head that doesn't exist. (Only
+    /// one behind a batch without events may have found its head, and then it stands.)
+    async fn has_failed(
+        &mut self,
+        flight: Flight<'_>,
+        failed: Appended,
+    ) -> Result<(), SessionError> {
+        let Some(first) = self.sent.pop_front() else { return Ok(()) };
+        let mut items = Vec::new();
+        if let Flight::Appending(appends) = flight {
+            for mut append in appends.into_iter().skip(1) {
+                let result = match finish(&mut append).await {
+                    Ok(result) => result,
+                    Err(error) => {
+                        // What it came to is unknown: all of them are asked again.
+                        self.recall();
+                        self.queue.put_back(items.into_iter());
+                        self.queue.put_back(first.items.into_iter());
+                        return Err(error);
+                    }
+                };
+                let Some(mut batch) = self.sent.pop_front() else { continue };
+                if let Appended::At(_) = result {
+                    let changed = std::mem::take(&mut batch.changed);
+                    self.cache.commit(changed, batch.end().clone());
+                    self.answer(batch);
+                } else {
+                    items.append(&mut batch.items);
+                }
+            }
+        }
+        self.recall();
+        self.queue.put_back(items.into_iter());
+        match failed {
+            Appended::At(_) => {}
+            Appended::Behind => {
+                metrics::counter!("daybook_journal_head_missed_total").increment(1);
+                self.locked_for = ALONE_AFTER_BATCHES;
+                self.queue.put_back(first.items.into_iter());
+            }
+            Appended::Taken(taken) => self.answer_taken(first.items, &taken),
+            Appended::Refused(reason) => self.halve(first.items, &reason),
+        }
+        Ok(())
     }
 
     /// Folds what others have appended; `false` when it doesn't connect to what is known, so that
@@ -513,14 +611,9 @@ impl<M: Model> WriterTask<M> {
     }
 
     /// Answers those whose keys have records; the others are decided again.
-    fn answer_taken(&mut self, taken: &[TakenKey]) {
-        let open = self.open.take();
-        let sent = self.sent.take();
-        if let Some(open) = open {
-            self.queue.put_back(open.items.into_iter());
-        }
+    fn answer_taken(&mut self, items: Vec<Item<M::Command>>, taken: &[TakenKey]) {
         let mut others = Vec::new();
-        for item in sent.into_iter().flat_map(|batch| batch.items) {
+        for item in items {
             let key = &item.submission.key;
             let record = taken.iter().find(|t| t.principal == key.principal && t.key == key.key);
             let Some(record) = record else {
@@ -542,17 +635,15 @@ impl<M: Model> WriterTask<M> {
 
     /// PostgreSQL refused a batch for its data: it is halved until the guilty command stands
     /// alone.
-    fn halve(&mut self, reason: &str) {
-        let sent = self.sent.as_ref().map_or(0, |batch| batch.items.len());
-        if sent > 1 {
-            self.pieces.push_front(sent - sent / 2);
-            self.pieces.push_front(sent / 2);
-            self.recall();
+    fn halve(&mut self, items: Vec<Item<M::Command>>, reason: &str) {
+        let refused = items.len();
+        if refused > 1 {
+            self.pieces.push_front(refused - refused / 2);
+            self.pieces.push_front(refused / 2);
+            self.queue.put_back(items.into_iter());
             return;
         }
-        let guilty = self.sent.take();
-        self.recall();
-        for item in guilty.into_iter().flat_map(|batch| batch.items) {
+        for item in items {
             tracing::warn!(%reason, "a command's data was refused by the database");
             let refused = "the database refused its data".to_owned();
             item.answer(Err(SubmitError::Unstorable(refused)));
@@ -613,4 +704,10 @@ impl<M: Model> WriterTask<M> {
         )
         .into_bytes()
     }
+}
+
+/// What an append came to, once it has.
+async fn finish(append: &mut Append<'_>) -> Result<Appended, SessionError> {
+    append.as_mut().await;
+    append.as_mut().take_output().expect("it was waited for, and is taken once")
 }
