@@ -4,33 +4,11 @@
 
 mod bank;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use bank::{Command, Database, submission};
-use daybook_journal::{EventFilter, SubmitError, Verdict, WriterConfig};
+use bank::{Command, Database, accepted, check_history, submission};
+use daybook_journal::{SubmitError, Verdict, WriterConfig};
 use futures::future::join_all;
-
-/// Every event of the tenant is in place: positions and versions without a gap, times that never
-/// decrease, MACs that match.
-async fn check_history(database: &Database) -> Vec<daybook_journal::StoredEvent> {
-    let events = database.reader().events(1, 0, 1_000_000, &EventFilter::default()).await.unwrap();
-    let mut versions: HashMap<&str, i32> = HashMap::new();
-    let mut recorded = None;
-    for (index, event) in events.iter().enumerate() {
-        assert_eq!(event.position, i64::try_from(index).unwrap() + 1, "positions have a gap");
-        let version = versions.entry(&event.stream).or_default();
-        *version += 1;
-        assert_eq!(event.version, *version, "versions of {} have a gap", event.stream);
-        assert!(recorded <= Some(event.recorded_at), "recorded_at decreased");
-        recorded = Some(event.recorded_at);
-        assert!(bank::keys().verify("main", event), "mac of {}", event.position);
-    }
-    events
-}
-
-fn accepted(outcome: &Result<daybook_journal::Outcome, SubmitError>) -> bool {
-    matches!(outcome.as_ref().map(|o| &o.verdict), Ok(Verdict::Accepted(_)))
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_writers_never_overdraw_and_leave_no_gap() {

@@ -48,6 +48,8 @@ pub(super) struct Batch<M: Model> {
     recorded_at: DateTime<Utc>,
     /// Hashes of the idempotency keys in it, which stand in a batch once.
     keys: HashSet<u64, RandomState>,
+    /// Names of all streams that its decisions rest on, where that is asked for.
+    rests_on: Option<HashSet<String>>,
 }
 
 /// Streams as a command finds them: what the batches before it, which have not committed, leave
@@ -57,6 +59,8 @@ pub(super) struct View<'a, M: Model> {
     cache: &'a mut Cache<M>,
     sent: &'a VecDeque<Batch<M>>,
     open: Option<&'a Batch<M>>,
+    /// Names of the streams that were asked for, where that is wanted.
+    asked: Option<Vec<String>>,
 }
 
 impl<'a, M: Model> View<'a, M> {
@@ -66,10 +70,13 @@ impl<'a, M: Model> View<'a, M> {
         sent: &'a VecDeque<Batch<M>>,
         open: Option<&'a Batch<M>>,
     ) -> Self {
-        Self { rules, cache, sent, open }
+        Self { rules, cache, sent, open, asked: None }
     }
 
     pub(super) fn get(&mut self, stream: &str) -> Option<&Cached<M::State>> {
+        if let Some(asked) = &mut self.asked {
+            asked.push(stream.to_owned());
+        }
         let mut uncommitted = self.open.into_iter().chain(self.sent.iter().rev());
         uncommitted.find_map(|batch| batch.changed.get(stream)).or_else(|| self.cache.get(stream))
     }
@@ -105,11 +112,9 @@ struct Share<S> {
 }
 
 impl<M: Model> Batch<M> {
-    /// An empty batch behind a head.
-    pub(super) fn behind(start: Head) -> Self {
-        let now = Utc::now().trunc_subsecs(6);
-        // The greater of this machine's clock and the head's, so that it never decreases.
-        let recorded_at = start.recorded_at.map_or(now, |head| head.max(now));
+    /// An empty batch behind a head; a `movable` one can be moved behind another.
+    pub(super) fn behind(start: Head, movable: bool) -> Self {
+        let recorded_at = recorded_at(&start);
         Self {
             items: Vec::new(),
             answers: Vec::new(),
@@ -119,7 +124,67 @@ impl<M: Model> Batch<M> {
             start,
             recorded_at,
             keys: HashSet::default(),
+            rests_on: movable.then(HashSet::new),
         }
+    }
+
+    /// Moves the batch behind a head that others have moved by appending to `streams`; `false`
+    /// if its decisions rest on one of those, and so must be taken again.
+    pub(super) fn moved_behind<'a>(
+        &mut self,
+        head: &Head,
+        mut streams: impl Iterator<Item = &'a str>,
+        rules: &Rules<M>,
+    ) -> bool {
+        let Some(rests_on) = &self.rests_on else { return false };
+        if streams.any(|stream| rests_on.contains(stream)) {
+            return false;
+        }
+        if *head == self.start {
+            return true;
+        }
+        let by = head.position - self.start.position;
+        self.recorded_at = recorded_at(head).max(self.recorded_at);
+        self.start = head.clone();
+        self.end = head.clone();
+        for answer in &mut self.answers {
+            if let Ok(Verdict::Accepted(accepted)) = &mut answer.0 {
+                accepted.position += by;
+            }
+        }
+        for cached in
+            self.changed.values_mut().filter(|cached| cached.position > head.position - by)
+        {
+            cached.position += by;
+        }
+        let append = &mut self.append;
+        append.head = head.clone();
+        append.recorded_at = self.recorded_at;
+        append.positions.iter_mut().flatten().for_each(|position| *position += by);
+        append.job_positions.iter_mut().for_each(|position| *position += by);
+        for index in 0..append.macs.len() {
+            let leaf = Leaf {
+                tenant: &rules.tenant.name,
+                position: head.position + len(index) + 1,
+                stream: &append.streams[index],
+                version: append.versions[index],
+                kind: append.kinds[index],
+                schema_version: append.schema_versions[index],
+                occurred_at: append.occurred_at[index],
+                recorded_at: self.recorded_at,
+                data: append.data[index].as_bytes(),
+                meta: append.meta[index].as_bytes(),
+            };
+            append.macs[index] = rules.keys.sign(&leaf);
+        }
+        if let Some(mac) = append.macs.last() {
+            self.end = Head {
+                position: head.position + len(append.macs.len()),
+                mac: Some(mac.clone()),
+                recorded_at: Some(self.recorded_at),
+            };
+        }
+        true
     }
 
     /// The head that the batch leaves if it commits.
@@ -151,7 +216,12 @@ impl<M: Model> Batch<M> {
             return Err(NotTaken::SameKey(item));
         }
         let mut view = View::new(rules, cache, sent, Some(self));
+        view.asked = self.rests_on.as_ref().map(|_| Vec::new());
         let decided = decide_one(rules, &mut view, &item.submission, self.recorded_at);
+        let asked = view.asked;
+        if let Some(rests_on) = &mut self.rests_on {
+            rests_on.extend(asked.into_iter().flatten());
+        }
         let answer = match decided {
             Ok((decision, share)) => Answer(Ok(self.accept(rules, &item, decision, share))),
             Err(Refused::By(verdict)) => Answer(Ok(verdict)),
@@ -373,6 +443,12 @@ fn load<M: Model>(
             return Ok(loaded);
         }
     }
+}
+
+/// The greater of this machine's clock and the head's, so that it never decreases.
+fn recorded_at(head: &Head) -> DateTime<Utc> {
+    let now = Utc::now().trunc_subsecs(6);
+    head.recorded_at.map_or(now, |head| head.max(now))
 }
 
 fn limit(name: &'static str, value: usize, limit: usize) -> Result<(), SubmitError> {

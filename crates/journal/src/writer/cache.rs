@@ -130,13 +130,18 @@ impl<M: Model> Cache<M> {
         self.put(stream, cached);
     }
 
-    /// Applies an event to its stream if that is known and has not seen it.
+    /// Applies an event to its stream if that is known and has not seen it. Without the event's
+    /// data the stream is forgotten.
     pub(super) fn fold(&mut self, event: &ReadEvent) -> Result<(), CorruptEvent> {
         let Some(entry) = self.streams.peek_mut(&event.stream) else { return Ok(()) };
         let cached = &mut entry.cached;
         if event.position <= cached.position {
             return Ok(());
         }
+        let Some(data) = &event.data else {
+            self.forget(&event.stream);
+            return Ok(());
+        };
         cached.version = event.version;
         cached.position = event.position;
         let before = match &mut cached.state {
@@ -145,7 +150,7 @@ impl<M: Model> Cache<M> {
             Err(_) => return Ok(()),
         };
         let after =
-            self.model.decode(&event.kind, event.schema_version, &event.data).and_then(|decoded| {
+            self.model.decode(&event.kind, event.schema_version, data).and_then(|decoded| {
                 self.model.evolve(&event.stream, before.map(Arc::unwrap_or_clone), &decoded)
             });
         match after {
@@ -161,6 +166,13 @@ impl<M: Model> Cache<M> {
                 cached.state = Err(error.clone());
                 Err(error)
             }
+        }
+    }
+
+    /// Makes a stream unknown: it is read again when it is needed.
+    pub(super) fn forget(&mut self, stream: &str) {
+        if let Some(gone) = self.streams.pop(stream) {
+            self.bytes -= gone.bytes;
         }
     }
 

@@ -107,7 +107,8 @@ pub(super) struct ReadEvent {
     pub(super) version: i32,
     pub(super) kind: String,
     pub(super) schema_version: i16,
-    pub(super) data: String,
+    /// `None`: not read; the stream's state after the event isn't known.
+    pub(super) data: Option<String>,
 }
 
 /// A stream's snapshot.
@@ -246,19 +247,19 @@ impl Session {
         Ok(row.map(|row| row.get(0)))
     }
 
-    /// Snapshots made under `fingerprint` of streams, and their events behind those.
+    /// Snapshots made under `fingerprint` of streams, and their events behind those; of the
+    /// `distrusted` ones all events.
     pub(super) async fn streams(
         &self,
         streams: &[String],
         fingerprint: &[u8],
+        distrusted: &[String],
     ) -> Result<ReadStreams, SessionError> {
         let rows = self
-            .within(
-                self.reading.client.query(
-                    &self.streams,
-                    &[&self.tenant, &streams, &fingerprint, &self.incarnation],
-                ),
-            )
+            .within(self.reading.client.query(
+                &self.streams,
+                &[&self.tenant, &streams, &fingerprint, &self.incarnation, &distrusted],
+            ))
             .await?;
         let mut read =
             ReadStreams { snapshots: Vec::new(), events: Vec::with_capacity(rows.len()) };

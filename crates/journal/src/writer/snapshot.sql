@@ -7,4 +7,4 @@ on conflict (tenant, stream, fingerprint) do update
     set version = excluded.version, position = excluded.position,
         incarnation = excluded.incarnation, mac = excluded.mac, state = excluded.state,
         taken_at = clock_timestamp()
-    where kept.version < excluded.version or kept.incarnation <> excluded.incarnation
+    where kept.version <= excluded.version or kept.incarnation <> excluded.incarnation

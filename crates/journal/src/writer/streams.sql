@@ -1,12 +1,13 @@
 -- The streams in $2 as one snapshot has them: of each, its snapshot (a row without a type) where
--- there is one of fingerprint $3 and incarnation $4, and the events behind it. One index scan a
--- stream, whatever the planner thinks of an empty table.
+-- there is one of fingerprint $3 and incarnation $4 (but none of those in $5), and the events behind
+-- it. One index scan a stream, whatever the planner thinks of an empty table.
 with wanted as materialized (
     select w.stream, s.version, s.position, s.mac, s.state
     from unnest($2::text[]) as w (stream)
     left join lateral (
         select * from journal.snapshots s
         where s.tenant = $1 and s.stream = w.stream and s.fingerprint = $3 and s.incarnation = $4
+          and w.stream <> all ($5::text[])
     ) s on true
 )
 select position, stream, version, null as type, null::smallint as schema_version, null as data,

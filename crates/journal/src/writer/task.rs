@@ -14,7 +14,7 @@
 //! read later than that head may have newer events, and then the append finds another head.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     pin::Pin,
     sync::Arc,
     task::{Context, Waker},
@@ -81,6 +81,8 @@ pub struct WriterTask<M: Model> {
     pieces: VecDeque<usize>,
     /// Batches for which the lock is still taken before deciding.
     locked_for: u32,
+    /// Streams whose snapshots can't be used.
+    distrusted: HashSet<String>,
     /// Events of others that were folded since the read under way was sent.
     kept: Vec<ReadEvent>,
     incarnation: Uuid,
@@ -138,6 +140,7 @@ impl<M: Model> WriterTask<M> {
             open: None,
             pieces: VecDeque::new(),
             locked_for: 0,
+            distrusted: HashSet::new(),
             kept: Vec::new(),
             incarnation: Uuid::nil(),
             rules: Rules { model, keys, tenant, settings },
@@ -335,8 +338,10 @@ impl<M: Model> WriterTask<M> {
         }
         self.kept.clear();
         let fingerprint = self.snapshots.as_ref().map_or([0; 32], |(fingerprint, _)| *fingerprint);
+        let distrusted: Vec<String> =
+            streams.iter().filter(|stream| self.distrusted.contains(*stream)).cloned().collect();
         let read = async move {
-            let read = session.streams(&streams, &fingerprint).await?;
+            let read = session.streams(&streams, &fingerprint, &distrusted).await?;
             Ok((streams, read))
         };
         Some(read.boxed())
@@ -344,12 +349,14 @@ impl<M: Model> WriterTask<M> {
 
     /// Decides commands that have all they read in memory; whether there is more to decide now.
     fn decide(&mut self, flight: &Flight<'_>) -> bool {
-        let speculate = self.locked_for == 0 && self.pieces.is_empty();
         let may = match flight {
             Flight::Nothing => self.locked_for == 0,
             Flight::Held => true,
-            Flight::Appending(_) => speculate,
-            Flight::Locking(_) | Flight::Releasing(_) => false,
+            // On what may have changed by then; see `fold_tail` and `has_failed`.
+            Flight::Locking(_) => true,
+            // A piece of a refused batch is sent when the one before it has an answer.
+            Flight::Appending(_) => self.pieces.is_empty(),
+            Flight::Releasing(_) => false,
         };
         if !may {
             return false;
@@ -365,7 +372,7 @@ impl<M: Model> WriterTask<M> {
             }
             let open = self.open.get_or_insert_with(|| {
                 let head = self.sent.back().map_or_else(|| self.cache.head(), Batch::end).clone();
-                Batch::behind(head)
+                Batch::behind(head, self.locked_for > 0)
             });
             match open.take(&self.rules, &mut self.cache, &self.sent, item) {
                 Ok(()) => {}
@@ -414,13 +421,15 @@ impl<M: Model> WriterTask<M> {
             .as_ref()
             .map_or((0, false), |open| (open.items.len(), self.is_full(open, most)));
         match &mut flight {
+            Flight::Nothing if self.locked_for > 0 => {
+                if decided > 0 || !self.queue.is_empty() {
+                    let head = self.cache.head().clone();
+                    flight = Flight::Locking(async move { session.lock(&head).await }.boxed());
+                }
+            }
             // A few wait a moment for those that are still being read: two batches cost twice.
             Flight::Nothing if decided > 0 && (!reading || 2 * decided >= most) => {
                 self.send(session, &mut flight);
-            }
-            Flight::Nothing if decided == 0 && self.locked_for > 0 && !self.queue.is_empty() => {
-                let head = self.cache.head().clone();
-                flight = Flight::Locking(async move { session.lock(&head).await }.boxed());
             }
             Flight::Appending(appends)
                 if full && self.locked_for == 0 && appends.len() < SENT_AT_ONCE =>
@@ -559,6 +568,7 @@ impl<M: Model> WriterTask<M> {
         if !tail.connects {
             // Too far behind, or another history: start from what is there now.
             self.cache.restart(session.head().await?);
+            self.recall();
             self.queue.forget();
             return Ok(false);
         }
@@ -567,14 +577,24 @@ impl<M: Model> WriterTask<M> {
         } else {
             self.locked_for = ALONE_AFTER_BATCHES;
         }
+        if let Some(end) = tail.end {
+            self.cache.advance(end);
+        }
+        // What was decided while waiting for the lock stands if nobody has touched what it rests
+        // on.
+        let touched = tail.events.iter().map(|event| event.stream.as_str());
+        let stands = match &mut self.open {
+            Some(open) => open.moved_behind(self.cache.head(), touched, &self.rules),
+            None => true,
+        };
+        if !stands {
+            self.recall();
+        }
         for event in tail.events {
             self.fold(&event);
             if reading {
                 self.kept.push(event);
             }
-        }
-        if let Some(end) = tail.end {
-            self.cache.advance(end);
         }
         Ok(true)
     }
@@ -589,7 +609,10 @@ impl<M: Model> WriterTask<M> {
             if let Some(state) = self.thaw(&snapshot) {
                 self.cache.begin(snapshot.stream.clone(), Some((snapshot, state)));
             } else {
+                // Without it the events behind it are worth nothing: the stream is read again.
                 tracing::warn!(stream = snapshot.stream, "a snapshot can't be used");
+                self.cache.forget(&snapshot.stream);
+                self.distrusted.insert(snapshot.stream);
             }
         }
         for event in &read.events {

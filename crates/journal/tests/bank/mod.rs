@@ -1,25 +1,42 @@
 //! A tiny bank to test the journal with, and a database of its own for each test.
 
 #![allow(clippy::unwrap_used, reason = "a kit for tests: a failure here fails the test")]
+#![allow(dead_code, reason = "each test program uses its part")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use daybook_journal::{
-    CorruptEvent, Decision, Encoded, IdempotencyKey, Loaded, MacKeys, Meta, Model, NotActivated,
-    Reader, Refusal, Submission, Tenant, Writer, WriterConfig, WriterTask,
+    CorruptEvent, Decision, Encoded, EventFilter, IdempotencyKey, Loaded, MacKeys, Meta, Model,
+    NotActivated, Outcome, Reader, Refusal, StoredEvent, Submission, SubmitError, Tenant, Verdict,
+    Writer, WriterConfig, WriterTask,
 };
 use serde_json::json;
 use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub(crate) struct Bank;
+/// The model; counts the events it decodes.
+#[derive(Debug, Default)]
+pub(crate) struct Bank {
+    pub(crate) decoded: AtomicUsize,
+    /// Makes another fold of it: its snapshots are not the others'.
+    pub(crate) revision: u8,
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Command {
     account: String,
     events: Vec<Event>,
+    /// Where the money goes to.
+    to: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -33,23 +50,29 @@ pub(crate) enum Event {
 }
 
 impl Command {
+    fn with(account: &str, events: Vec<Event>) -> Self {
+        Self { account: account.to_owned(), events, to: None }
+    }
+    pub(crate) fn transfer(from: &str, to: &str, amount: i64) -> Self {
+        Self { to: Some(to.to_owned()), ..Self::withdraw(from, amount) }
+    }
     pub(crate) fn deposit(account: &str, amount: i64) -> Self {
-        Self { account: account.to_owned(), events: vec![Event::Moved(amount)] }
+        Self::with(account, vec![Event::Moved(amount)])
     }
     pub(crate) fn withdraw(account: &str, amount: i64) -> Self {
         Self::deposit(account, -amount)
     }
     pub(crate) fn deposits(account: &str, count: usize) -> Self {
-        Self { account: account.to_owned(), events: vec![Event::Moved(1); count] }
+        Self::with(account, vec![Event::Moved(1); count])
     }
     pub(crate) fn note(account: &str, text: &str) -> Self {
-        Self { account: account.to_owned(), events: vec![Event::Noted(text.to_owned())] }
+        Self::with(account, vec![Event::Noted(text.to_owned())])
     }
     pub(crate) fn poison(account: &str) -> Self {
-        Self { account: account.to_owned(), events: vec![Event::Poison] }
+        Self::with(account, vec![Event::Poison])
     }
     pub(crate) fn unstorable(account: &str) -> Self {
-        Self { account: account.to_owned(), events: vec![Event::Unstorable] }
+        Self::with(account, vec![Event::Unstorable])
     }
 }
 
@@ -59,7 +82,8 @@ impl Model for Bank {
     type State = i64;
 
     fn reads(&self, command: &Command, _loaded: &Loaded<i64>) -> Vec<String> {
-        vec![format!("account-{}", command.account)]
+        let both = std::iter::once(&command.account).chain(&command.to);
+        both.map(|account| format!("account-{account}")).collect()
     }
 
     fn decide(
@@ -79,7 +103,11 @@ impl Model for Bank {
                 values: json!({ "balance": balance }),
             });
         }
-        let events = command.events.iter().map(|e| (stream.clone(), e.clone())).collect();
+        let mut events: Vec<_> =
+            command.events.iter().map(|e| (stream.clone(), e.clone())).collect();
+        if let Some(to) = &command.to {
+            events.push((format!("account-{to}"), Event::Moved(-moved)));
+        }
         let result = json!({ "balance": balance + moved });
         Ok(Decision { events, jobs: Vec::new(), result, open: false })
     }
@@ -104,7 +132,20 @@ impl Model for Bank {
         Ok(Encoded { kind, schema_version, data })
     }
 
+    fn snapshots(&self) -> Option<[u8; 32]> {
+        Some([self.revision; 32])
+    }
+
+    fn freeze(&self, state: &i64) -> Option<Vec<u8>> {
+        Some(state.to_string().into_bytes())
+    }
+
+    fn thaw(&self, _stream: &str, frozen: &[u8]) -> Option<i64> {
+        std::str::from_utf8(frozen).ok()?.parse().ok()
+    }
+
     fn decode(&self, kind: &str, _version: i16, data: &str) -> Result<Event, CorruptEvent> {
+        self.decoded.fetch_add(1, Ordering::Relaxed);
         let data: serde_json::Value =
             serde_json::from_str(data).map_err(|e| CorruptEvent(e.to_string()))?;
         match kind {
@@ -196,9 +237,17 @@ impl Database {
         writer
     }
 
+    /// A running writer of a bank of one's own.
+    pub(crate) fn writer_of(&self, bank: Arc<Bank>, settings: WriterConfig) -> Writer<Bank> {
+        let (writer, task) = Writer::new(self.config(), Self::tenant(), bank, keys(), settings);
+        tokio::spawn(task.run(CancellationToken::new()));
+        writer
+    }
+
     /// A writer whose task the test runs when it wants to.
     pub(crate) fn idle_writer(&self, settings: WriterConfig) -> (Writer<Bank>, WriterTask<Bank>) {
-        Writer::new(self.config(), Self::tenant(), Arc::new(Bank), keys(), settings)
+        let bank = Arc::new(Bank::default());
+        Writer::new(self.config(), Self::tenant(), bank, keys(), settings)
     }
 
     pub(crate) async fn drop(self) {
@@ -214,4 +263,26 @@ async fn connect(config: &tokio_postgres::Config) -> tokio_postgres::Client {
     let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     client
+}
+
+/// Every event of the tenant is in place: positions and versions without a gap, times that never
+/// decrease, MACs that match.
+pub(crate) async fn check_history(database: &Database) -> Vec<StoredEvent> {
+    let events = database.reader().events(1, 0, 1_000_000, &EventFilter::default()).await.unwrap();
+    let mut versions: BTreeMap<&str, i32> = BTreeMap::new();
+    let mut recorded = None;
+    for (index, event) in events.iter().enumerate() {
+        assert_eq!(event.position, i64::try_from(index).unwrap() + 1, "positions have a gap");
+        let version = versions.entry(&event.stream).or_default();
+        *version += 1;
+        assert_eq!(event.version, *version, "versions of {} have a gap", event.stream);
+        assert!(recorded <= Some(event.recorded_at), "recorded_at decreased");
+        recorded = Some(event.recorded_at);
+        assert!(keys().verify("main", event), "mac of {}", event.position);
+    }
+    events
+}
+
+pub(crate) fn accepted(outcome: &Result<Outcome, SubmitError>) -> bool {
+    matches!(outcome.as_ref().map(|o| &o.verdict), Ok(Verdict::Accepted(_)))
 }
