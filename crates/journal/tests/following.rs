@@ -242,3 +242,59 @@ async fn a_long_stream_is_read_from_its_snapshot() {
     assert!(decoded_by(Bank::default()).await >= 500, "it is of another history");
     database.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_empty_is_not_taken_for_empty_later() {
+    let database = Database::create().await;
+    let [writer, other] = [database.writer(), database.writer()];
+    assert!(!accepted(&writer.submit(submission("1", Command::withdraw("a", 5))).await));
+    assert!(accepted(&other.submit(submission("2", Command::deposit("a", 5))).await));
+    assert!(accepted(&writer.submit(submission("3", Command::withdraw("a", 5))).await));
+    assert_eq!(balances(&check_history(&database).await)["account-a"], 0);
+    database.drop().await;
+}
+
+/// The read of account `a` takes its view of the database and then takes its time; meanwhile
+/// somebody else empties the account, and the writer hears of that through another command.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_append_during_a_read_counts() {
+    let database = Database::create().await;
+    let other = database.writer();
+    for command in [Command::deposit("a", 100), Command::note("a", "slow to read")] {
+        let key = format!("{command:?}");
+        assert!(accepted(&other.submit(submission(&key, command)).await));
+    }
+    let slowly =
+        "create or replace function journal.upcast(type text, schema_version smallint, data jsonb)
+        returns jsonb language plpgsql volatile as $$
+        begin
+            if type = 'Noted' then perform pg_sleep(1.5); end if;
+            return data;
+        end $$";
+    database.client().await.batch_execute(slowly).await.unwrap();
+
+    let writer = database.writer();
+    assert!(accepted(&writer.submit(submission("b1", Command::deposit("b", 1))).await));
+    let send = |writer: &daybook_journal::Writer<Bank>, key: &str, command| {
+        let (writer, command) = (writer.clone(), submission(key, command));
+        tokio::spawn(async move { writer.submit(command).await })
+    };
+    let pause = || tokio::time::sleep(Duration::from_millis(200));
+    // Whoever wants to append waits, in the order of asking.
+    let client = database.client().await;
+    client.batch_execute("begin; select journal.lock(1)").await.unwrap();
+    let early = send(&other, "early", Command::withdraw("a", 100));
+    pause().await;
+    let warm = send(&writer, "b2", Command::deposit("b", 1));
+    pause().await;
+    let late = send(&writer, "late", Command::withdraw("a", 100));
+    pause().await;
+    client.batch_execute("commit").await.unwrap();
+
+    assert!(accepted(&early.await.unwrap()));
+    assert!(accepted(&warm.await.unwrap()), "it finds another head, and is decided again");
+    assert!(!late.is_finished(), "its read is still under way");
+    assert!(!accepted(&late.await.unwrap()), "the account is empty");
+    assert_eq!(balances(&check_history(&database).await)["account-a"], 0);
+    database.drop().await;
+}
