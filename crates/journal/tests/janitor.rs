@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure in a helper fails the test")]
 
-#[allow(dead_code, reason = "a kit of which each test uses a part")]
 mod bank;
 
 use std::time::Duration;
