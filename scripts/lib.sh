@@ -90,6 +90,10 @@ start_process() {
     done
 }
 
+# without_login URL: the same server and database without user and password. What runs for long gets
+# this one: it logs in as its own role, and the owner's password does not stand in its environment.
+without_login() { printf '%s\n' "$1" | sed -E 's#^([a-z]+://)[^@/]*@#\1#'; }
+
 # Runs a command as root: directly, or through sudo where that asks no password.
 can_be_root() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }

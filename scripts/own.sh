@@ -44,9 +44,10 @@ export DAYBOOK_LISTEN=127.0.0.1:$port
 "$bin" secrets create >&2
 "$bin" migrate >&2
 
-# start_role NAME: a process of its own.
+# start_role NAME: a process of its own, with a login of its own.
 start_role() {
-    start_process "$home/$1.pid" "$home/$1.log" "$bin" "$1"
+    start_process "$home/$1.pid" "$home/$1.log" \
+        env DATABASE_URL="$(without_login "$DATABASE_URL")" "$bin" "$1"
     roles[$1]=$(cat -- "$home/$1.pid")
 }
 wait_ready() {

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::Output,
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -13,6 +14,9 @@ use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 use crate::{Environment, Process};
+
+/// Longest run of a program that is expected to end.
+const RUN: Duration = Duration::from_mins(1);
 
 /// A role of a principal, bound to whom it is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +111,29 @@ impl Installation {
         format!("{server}/{}{question}{parameters}", self.database)
     }
 
+    /// Name of its database.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Connection string of its database as a role of the program, as `serve`.
+    ///
+    /// # Panics
+    /// When the role has no secret.
+    pub fn login_url(&self, role: &str) -> String {
+        let secret = self.home.path().join("secrets").join(format!("database-{role}"));
+        let password = std::fs::read_to_string(&secret).expect("migrate made the role's secret");
+        let url = self.database_url();
+        let (scheme, rest) = url.split_once("://").expect("a connection string has a scheme");
+        let (_owner, server) = rest.split_once('@').expect("a connection string names a user");
+        format!("{scheme}://{}_{role}:{}@{server}", self.database, password.trim())
+    }
+
+    /// A connection to its database as a role of the program.
+    pub async fn connect_as(&self, role: &str) -> tokio_postgres::Client {
+        connect(&self.login_url(role)).await
+    }
+
     /// Its folder: secrets and logs.
     pub fn home(&self) -> &Path {
         self.home.path()
@@ -156,6 +183,19 @@ impl Installation {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).expect("output is UTF-8")
+    }
+
+    /// Runs `daybook` with settings of its own until it ends, as `("DAYBOOK_SECRETS_DIR", "…")`.
+    ///
+    /// # Panics
+    /// When it can't be started, or does not end within a minute.
+    pub async fn run_with(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Output {
+        let mut command = self.command();
+        command.args(arguments).envs(settings.iter().copied()).kill_on_drop(true);
+        tokio::time::timeout(RUN, command.output())
+            .await
+            .expect("the program ends")
+            .expect("the program can be started")
     }
 
     /// Makes an API key.

@@ -54,8 +54,17 @@ enum Command {
     #[command(after_help = "Example:\n  daybook work --set worker_jobs=32")]
     Work,
     /// Brings the database, the topic and the read models to this version; safe to run again
-    #[command(after_help = "Example:\n  DATABASE_URL=postgres://… daybook migrate")]
-    Migrate,
+    #[command(
+        after_help = "Example:\n  DATABASE_URL=postgres://owner:…@host/shop daybook migrate\n\n\
+                      DATABASE_URL's login will own the tables. The roles that the processes log in \
+                      as (shop_serve, shop_relay, …) are made too, or their SQL is printed where \
+                      that login may not make roles."
+    )]
+    Migrate {
+        /// Give the roles in PostgreSQL the passwords of this secrets folder
+        #[arg(long)]
+        reset_passwords: bool,
+    },
     /// Checks every service and setting and says what is wrong
     #[command(after_help = "Example:\n  daybook doctor")]
     Doctor,
@@ -260,7 +269,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Relay => roles::run(settings, &[roles::Role::Relay]).await?,
         Command::Project => roles::run(settings, &[roles::Role::Project]).await?,
         Command::Work => roles::run(settings, &[roles::Role::Work]).await?,
-        Command::Migrate => tools::migrate(&settings).await?,
+        Command::Migrate { reset_passwords } => {
+            tools::migrate(&settings, reset_passwords).await?;
+        }
         Command::Doctor => return doctor::run(&settings).await,
         Command::Import(Import::UciRetail(args)) => tools::import(&settings, args).await?,
         Command::Projections(command) => tools::projections(&settings, command).await?,

@@ -17,7 +17,23 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
     /// PostgreSQL, as `postgres://user:password@host:5432/database`. `DATABASE_URL` is read too.
+    /// Its login owns the tables and is used by `migrate` and tools that manage the installation;
+    /// processes take server and database from it, and log in as themselves.
     pub(crate) database_url: String,
+    /// Login of role serve, as a whole address; empty: `<database>_serve` with its secret.
+    pub(crate) serve_database_url: String,
+    /// The same for role relay.
+    pub(crate) relay_database_url: String,
+    /// The same for role project.
+    pub(crate) project_database_url: String,
+    /// The same for role work.
+    pub(crate) work_database_url: String,
+    /// The same for role audit.
+    pub(crate) audit_database_url: String,
+    /// The same for role analyst: people, read only.
+    pub(crate) analyst_database_url: String,
+    /// The same for `daybook import`.
+    pub(crate) import_database_url: String,
     /// Kafka, as `host:9092,host:9092`. `KAFKA_BROKERS` is read too.
     pub(crate) kafka_brokers: String,
     /// Address of the HTTP server.
@@ -36,7 +52,7 @@ pub(crate) struct Settings {
     pub(crate) projections_dir: PathBuf,
     /// Folder with the secrets, files of mode 600.
     pub(crate) secrets_dir: PathBuf,
-    /// Connections to PostgreSQL for queries.
+    /// Connections to PostgreSQL for queries, at most, of each role.
     pub(crate) database_connections: usize,
     /// Commands that may wait in front of a tenant's writer.
     pub(crate) queue_commands: usize,
@@ -58,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) command_deadline_ms: u64,
     /// Jobs that one worker process runs at once.
     pub(crate) worker_jobs: usize,
+    /// How long a background job that is done is kept, seconds.
+    pub(crate) jobs_keep_s: u64,
     /// How long a stop may take before the process ends all the same, seconds.
     pub(crate) shutdown_s: u64,
     /// What is logged, as `info` or `daybook_journal=debug,info`.
@@ -80,6 +98,13 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             database_url: String::new(),
+            serve_database_url: String::new(),
+            relay_database_url: String::new(),
+            project_database_url: String::new(),
+            work_database_url: String::new(),
+            audit_database_url: String::new(),
+            analyst_database_url: String::new(),
+            import_database_url: String::new(),
             kafka_brokers: String::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             tenant: "main".to_owned(),
@@ -100,6 +125,7 @@ impl Default for Settings {
             idempotency_keep_s: 30 * 24 * 60 * 60,
             command_deadline_ms: 5_000,
             worker_jobs: 16,
+            jobs_keep_s: 30 * 24 * 60 * 60,
             shutdown_s: 30,
             log: "info,tokio_postgres=warn,refinery_core=warn".to_owned(),
             log_format: LogFormat::Text,
@@ -221,27 +247,6 @@ impl Settings {
         Ok(amounts)
     }
 
-    /// The connection settings for PostgreSQL.
-    pub(crate) fn database(&self) -> anyhow::Result<tokio_postgres::Config> {
-        if self.database_url.is_empty() {
-            bail!(
-                "setting database_url is missing: give --database-url, DATABASE_URL or \
-                 DAYBOOK_DATABASE_URL (./scripts/up makes a private server and writes its \
-                 address to .daybook/env: `. .daybook/env`)"
-            );
-        }
-        let mut config: tokio_postgres::Config = self.database_url.parse().map_err(
-            // The URL holds a password: it is not repeated.
-            |_error| anyhow::anyhow!("setting database_url is no PostgreSQL address (postgres://user:password@host:port/database)"),
-        )?;
-        if config.get_application_name().is_none() {
-            config.application_name("daybook");
-        }
-        config.connect_timeout(std::time::Duration::from_secs(5));
-        config.keepalives_idle(std::time::Duration::from_secs(15));
-        Ok(config)
-    }
-
     /// The brokers' addresses.
     pub(crate) fn brokers(&self) -> anyhow::Result<&str> {
         if self.kafka_brokers.is_empty() {
@@ -312,11 +317,5 @@ mod tests {
         let gbp = Currency::new("GBP").unwrap();
         assert_eq!((shipping.len(), shipping[&gbp].get()), (2, 395));
         assert!(with(&[]).unwrap().flat_shipping().unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_password_is_not_repeated_in_an_error() {
-        let settings = with(&["database_url=postgres://u:hunter2@[broken"]).unwrap();
-        assert!(!settings.database().unwrap_err().to_string().contains("hunter2"));
     }
 }

@@ -10,20 +10,30 @@ use daybook_journal::{
 };
 use tokio_postgres::Client;
 
-use crate::{config::Settings, secrets::Secrets, tools::say, wiring};
+use crate::{
+    config::Settings,
+    database::{self, Login},
+    secrets::Secrets,
+    tools::say,
+    wiring,
+};
 
 /// Runs every check; fails if one of them does.
 pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut wrong = 0;
     let mut report = |name: &str, result: anyhow::Result<String>| match result {
-        Ok(fine) => say(&format!("ok     {name:12} {fine}")),
+        Ok(fine) => say(&format!("ok     {name:14} {fine}")),
         Err(error) => {
             wrong += 1;
-            say(&format!("WRONG  {name:12} {error:#}"));
+            say(&format!("WRONG  {name:14} {error:#}"));
         }
     };
     report("secrets", secrets(settings));
-    match wiring::connect(settings).await {
+    for login in Login::ALL {
+        let name = format!("login {}", login.as_str());
+        report(&name, database::check(settings, login).await.map(|user| format!("as {user}")));
+    }
+    match serve(settings).await {
         Ok(client) => {
             report("postgresql", version(&client).await);
             report("durability", durability(&client).await);
@@ -41,6 +51,11 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         n => format!("{n} things are wrong."),
     });
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A connection as the role that answers requests: what it sees is what counts.
+async fn serve(settings: &Settings) -> anyhow::Result<Client> {
+    database::connect(&database::config(settings, Login::Serve)?).await
 }
 
 fn secrets(settings: &Settings) -> anyhow::Result<String> {
@@ -80,7 +95,7 @@ async fn durability(client: &Client) -> anyhow::Result<String> {
 }
 
 async fn journal(settings: &Settings) -> anyhow::Result<String> {
-    let reader = Reader::new(wiring::pool(settings)?);
+    let reader = Reader::new(wiring::pool(settings, database::config(settings, Login::Serve)?)?);
     let mut heads = Vec::new();
     for tenant in wiring::tenants(&reader).await? {
         heads.push(format!("{} at {}", tenant.name, reader.head(tenant.id).await?));
@@ -133,7 +148,7 @@ async fn clock(client: &Client) -> anyhow::Result<String> {
 
 async fn read_models(settings: &Settings) -> anyhow::Result<String> {
     let catalogue = wiring::catalogue(settings)?;
-    let client = wiring::connect(settings).await?;
+    let client = serve(settings).await?;
     let rows = daybook_projection::status(&client).await.context(
         "the read models can't be looked at (a new database wants `daybook migrate` first)",
     )?;

@@ -3,6 +3,7 @@
 mod bench;
 mod cli;
 mod config;
+mod database;
 mod doctor;
 mod import;
 mod roles;

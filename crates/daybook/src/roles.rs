@@ -1,24 +1,29 @@
 //! Running roles until somebody says stop, and stopping so that no accepted request is lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use daybook_api::{ApiDeps, Check, Limits};
 use daybook_feed::Relay;
 use daybook_identity::ApiKeys;
-use daybook_journal::{Heads, Reader};
+use daybook_journal::{Heads, Janitor, JanitorSettings, Reader};
 use daybook_projection::{Projector, ProjectorSettings, Queries, ReadPositions};
 use daybook_work::{SandboxGateway, Worker, WorkerDeps, WorkerSettings};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Settings, secrets::Secrets, wiring};
+use crate::{
+    config::Settings,
+    database::{self, Login},
+    secrets::Secrets,
+    wiring,
+};
 
 /// How often recorded metrics are condensed.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// What a process can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     Serve,
     Relay,
@@ -29,13 +34,29 @@ pub(crate) enum Role {
 impl Role {
     pub(crate) const ALL: [Self; 4] = [Self::Serve, Self::Relay, Self::Project, Self::Work];
 
-    fn as_str(self) -> &'static str {
+    /// What it logs in to PostgreSQL as, also where several roles share a process.
+    fn login(self) -> Login {
         match self {
-            Self::Serve => "serve",
-            Self::Relay => "relay",
-            Self::Project => "project",
-            Self::Work => "work",
+            Self::Serve => Login::Serve,
+            Self::Relay => Login::Relay,
+            Self::Project => Login::Project,
+            Self::Work => Login::Work,
         }
+    }
+}
+
+/// A role's own way to PostgreSQL.
+struct Access {
+    config: tokio_postgres::Config,
+    pool: deadpool_postgres::Pool,
+    reader: Reader,
+}
+
+impl Access {
+    fn new(settings: &Settings, role: Role) -> anyhow::Result<Self> {
+        let config = database::config(settings, role.login())?;
+        let pool = wiring::pool(settings, config.clone())?;
+        Ok(Self { config, reader: Reader::new(pool.clone()), pool })
     }
 }
 
@@ -55,10 +76,18 @@ pub(crate) async fn run(settings: Settings, roles: &[Role]) -> anyhow::Result<()
         stop_front: CancellationToken::new(),
         stop_back: CancellationToken::new(),
     };
-    start(&settings, roles, &mut process).await?;
+    // Heard from the first moment on: who stops a process that is starting means it as well.
     let signal = stop_signal()?;
+    tokio::pin!(signal);
+    tokio::select! {
+        started = start(&settings, roles, &mut process) => started?,
+        name = &mut signal => {
+            tracing::info!(signal = name, "stopped before anything was accepted");
+            return Ok(());
+        }
+    }
     let failed = tokio::select! {
-        name = signal => {
+        name = &mut signal => {
             tracing::info!(signal = name, "stopping: finishing what was accepted");
             None
         }
@@ -98,33 +127,53 @@ async fn drain(
 }
 
 async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> anyhow::Result<()> {
-    let has = |role| roles.contains(&role);
     let secrets = Secrets::new(&settings.secrets_dir);
-    let pool = wiring::pool(settings)?;
-    let reader = Reader::new(pool.clone());
-    let tenants = wiring::tenants(&reader).await?;
-    let (heads, heads_task) = Heads::new(settings.database()?, reader.clone());
-    let stop = process.stop_back.clone();
-    process.back.spawn(async move {
-        heads_task.run(stop).await;
-        ("heads", Ok(()))
-    });
+    // First, so that nothing is counted before anybody counts.
+    let metrics = if roles.contains(&Role::Serve) { Some(record_metrics(process)?) } else { None };
+    let mut access = HashMap::new();
+    for role in roles {
+        let user = database::check(settings, role.login()).await?;
+        tracing::info!(role = role.login().as_str(), user, "logs in to PostgreSQL");
+        access.insert(*role, Access::new(settings, *role)?);
+    }
+    let any = access.values().next().context("there is no role to run")?;
+    let tenants = wiring::tenants(&any.reader).await?;
 
     // The relay passes events on without reading them.
-    let activations = if roles.iter().any(|role| *role != Role::Relay) {
-        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-        let (activations, task) = wiring::register(&pool, &names.join("+")).await?;
-        let stop = process.stop_back.clone();
-        process.back.spawn(async move {
-            ("activations", task.run(stop).await.map_err(anyhow::Error::new))
-        });
-        Some(activations)
-    } else {
-        None
+    let reading = roles.iter().find(|role| **role != Role::Relay).and_then(|role| access.get(role));
+    let activations = match reading {
+        Some(own) => {
+            let names: Vec<&str> = roles.iter().map(|role| role.login().as_str()).collect();
+            let (activations, task) = wiring::register(&own.pool, &names.join("+")).await?;
+            let stop = process.stop_back.clone();
+            process.back.spawn(async move {
+                ("activations", task.run(stop).await.map_err(anyhow::Error::new))
+            });
+            Some(activations)
+        }
+        None => None,
     };
-    let shop =
-        if let Some(activations) = activations.filter(|_| has(Role::Serve) || has(Role::Work)) {
-            let (shop, writers) = wiring::shop(settings, &secrets, &tenants, &activations)?;
+
+    // How far the journal reaches is the same for all: one connection listens for the process.
+    let heads = match access.get(&Role::Serve).or(access.get(&Role::Relay)) {
+        Some(own) => {
+            let (heads, heads_task) = Heads::new(own.config.clone(), own.reader.clone());
+            let stop = process.stop_back.clone();
+            process.back.spawn(async move {
+                heads_task.run(stop).await;
+                ("heads", Ok(()))
+            });
+            Some(heads)
+        }
+        None => None,
+    };
+    // A process has one writer a tenant: in one that serves and works, results are recorded through
+    // the writer that serves, with its login. Two would stand in each other's way.
+    let writing = access.get(&Role::Serve).or(access.get(&Role::Work));
+    let shop = match writing.zip(activations) {
+        Some((own, activations)) => {
+            let (shop, writers) =
+                wiring::shop(settings, &own.config, &secrets, &tenants, &activations)?;
             for writer in writers {
                 let stop = process.stop_back.clone();
                 process.back.spawn(async move {
@@ -133,27 +182,24 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
                 });
             }
             Some(shop)
-        } else {
-            None
-        };
+        }
+        None => None,
+    };
 
-    if has(Role::Relay) {
-        let relay = Relay::new(
-            wiring::feed(settings)?,
-            pool.clone(),
-            settings.database()?,
-            reader.clone(),
-            heads.clone(),
-        );
+    if let Some(own) = access.remove(&Role::Relay)
+        && let Some(heads) = &heads
+    {
+        let relay =
+            Relay::new(wiring::feed(settings)?, own.pool, own.config, own.reader, heads.clone());
         let stop = process.stop_back.clone();
         process
             .back
             .spawn(async move { ("relay", relay.run(stop).await.map_err(anyhow::Error::new)) });
     }
-    if has(Role::Project) {
+    if let Some(own) = access.remove(&Role::Project) {
         let projector = Projector::new(
-            settings.database()?,
-            reader.clone(),
+            own.config,
+            own.reader,
             wiring::catalogue(settings)?,
             ProjectorSettings {
                 // Installations that share a cluster share no topic, and so no group.
@@ -168,14 +214,26 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
             ("project", Ok(()))
         });
     }
-    if has(Role::Work)
+    if let Some(own) = access.remove(&Role::Work)
         && let Some(shop) = &shop
     {
+        let janitor = Janitor::new(
+            own.config.clone(),
+            JanitorSettings {
+                keep_jobs: Duration::from_secs(settings.jobs_keep_s),
+                ..JanitorSettings::default()
+            },
+        );
+        let stop = process.stop_back.clone();
+        process.back.spawn(async move {
+            janitor.run(stop).await;
+            ("janitor", Ok(()))
+        });
         let deps = WorkerDeps {
-            pool: pool.clone(),
-            listen: settings.database()?,
+            pool: own.pool.clone(),
+            listen: own.config,
             shop: shop.clone(),
-            gateway: Arc::new(SandboxGateway::new(pool.clone())),
+            gateway: Arc::new(SandboxGateway::new(own.pool)),
             seal: wiring::token_seal(&secrets)?,
             settings: WorkerSettings {
                 concurrency: settings.worker_jobs,
@@ -189,26 +247,25 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
             ("work", Ok(()))
         });
     }
-    if has(Role::Serve)
-        && let Some(shop) = shop
+    if let Some(own) = access.remove(&Role::Serve)
+        && let (Some(shop), Some(heads), Some(metrics)) = (shop, heads, metrics)
     {
-        let metrics = record_metrics(process)?;
-        let (positions, positions_task) = ReadPositions::new(settings.database()?);
+        let (positions, positions_task) = ReadPositions::new(own.config);
         let stop = process.stop_back.clone();
         process.back.spawn(async move {
             positions_task.run(stop).await;
             ("read positions", Ok(()))
         });
-        let queries = Queries::new(pool.clone(), &*wiring::catalogue(settings)?, positions);
+        let queries = Queries::new(own.pool.clone(), &*wiring::catalogue(settings)?, positions);
         let writers = shop.clone();
         let deps = ApiDeps {
             shop,
-            reader,
+            reader: own.reader,
             heads,
-            keys: ApiKeys::new(pool.clone()),
+            keys: ApiKeys::new(own.pool.clone()),
             queries,
             metrics,
-            pool,
+            pool: own.pool,
             checks: vec![Check {
                 name: "writer",
                 required: true,

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use daybook_commands::schemas::{self, SchemaFiles};
 use daybook_journal::{EventVersion, activation};
 
-use crate::{cli::Schemas, config::Settings, tools::say, wiring};
+use crate::{cli::Schemas, config::Settings, database, tools::say};
 
 /// Does what is asked.
 pub(crate) async fn run(settings: &Settings, command: Schemas) -> anyhow::Result<ExitCode> {
@@ -26,8 +26,13 @@ pub(crate) async fn run(settings: &Settings, command: Schemas) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is written is decided by whoever manages the installation.
+async fn owner(settings: &Settings) -> anyhow::Result<tokio_postgres::Client> {
+    database::connect(&database::owner(settings)?).await
+}
+
 async fn list(settings: &Settings) -> anyhow::Result<()> {
-    let client = wiring::connect(settings).await?;
+    let client = owner(settings).await?;
     let mut activated: HashMap<_, _> = activation::activated(&client)
         .await
         .context("(a new database wants `daybook migrate` first)")?
@@ -67,7 +72,7 @@ async fn activate(settings: &Settings, name: &str) -> anyhow::Result<()> {
         .with_context(|| {
             format!("this program doesn't know {name}; `daybook schemas list` shows what it knows")
         })?;
-    let client = wiring::connect(settings).await?;
+    let client = owner(settings).await?;
     let new = activation::activate(&client, version)
         .await
         .with_context(|| format!("{version} is not activated"))?;

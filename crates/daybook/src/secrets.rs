@@ -11,6 +11,8 @@ use std::{
 use anyhow::{Context, bail};
 use daybook_journal::MacKeys;
 
+use crate::database::Login;
+
 /// Bytes of each secret; files hold them as hexadecimal digits.
 const SECRET_BYTES: usize = 32;
 
@@ -52,28 +54,56 @@ impl Secrets {
         self.read("installation")
     }
 
+    /// Name of the secret that is a role's password in PostgreSQL.
+    pub(crate) fn database_secret(login: Login) -> String {
+        format!("database-{}", login.as_str())
+    }
+
+    /// A role's password in PostgreSQL, as text.
+    pub(crate) fn database_password(&self, login: Login) -> anyhow::Result<String> {
+        self.read(&Self::database_secret(login)).map(hex::encode)
+    }
+
+    /// The same, made where it is missing.
+    pub(crate) fn create_database_password(&self, login: Login) -> anyhow::Result<String> {
+        self.create_dir()?;
+        self.create(&Self::database_secret(login))?;
+        self.database_password(login)
+    }
+
     /// Makes the secrets that are missing. Returns their names.
-    pub(crate) fn create_missing(&self) -> anyhow::Result<Vec<&'static str>> {
-        fs::create_dir_all(&self.dir)
-            .with_context(|| format!("folder {} can't be made", self.dir.display()))?;
-        fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o700))?;
+    pub(crate) fn create_missing(&self) -> anyhow::Result<Vec<String>> {
+        self.create_dir()?;
         let mut made = Vec::new();
-        for name in ["mac-1", "fingerprint", "installation", "token", "sign"] {
-            let path = self.dir.join(name);
-            let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            match file {
-                Ok(mut file) => {
-                    writeln!(file, "{}", hex::encode(rand::random::<[u8; SECRET_BYTES]>()))?;
-                    file.sync_all()?;
-                    made.push(name);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("{}", path.display()));
-                }
+        let fixed = ["mac-1", "fingerprint", "installation", "token", "sign"];
+        let passwords = Login::ALL.into_iter().map(Self::database_secret);
+        for name in fixed.into_iter().map(str::to_owned).chain(passwords) {
+            if self.create(&name)? {
+                made.push(name);
             }
         }
         Ok(made)
+    }
+
+    fn create_dir(&self) -> anyhow::Result<()> {
+        fs::create_dir_all(&self.dir)
+            .with_context(|| format!("folder {} can't be made", self.dir.display()))?;
+        Ok(fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o700))?)
+    }
+
+    /// Makes a secret; false where there is one.
+    fn create(&self, name: &str) -> anyhow::Result<bool> {
+        let path = self.dir.join(name);
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match file {
+            Ok(mut file) => {
+                writeln!(file, "{}", hex::encode(rand::random::<[u8; SECRET_BYTES]>()))?;
+                file.sync_all()?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("{}", path.display())),
+        }
     }
 
     fn read(&self, name: &str) -> anyhow::Result<[u8; SECRET_BYTES]> {
@@ -112,11 +142,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let secrets = Secrets::new(&dir.path().join("s"));
         assert!(secrets.fingerprint().unwrap_err().to_string().contains("secret fingerprint"));
-        assert_eq!(secrets.create_missing().unwrap().len(), 5);
+        let made = secrets.create_missing().unwrap();
+        assert_eq!(made.len(), 5 + Login::ALL.len());
         let first = secrets.fingerprint().unwrap();
         assert!(secrets.create_missing().unwrap().is_empty());
         assert_eq!(secrets.fingerprint().unwrap(), first);
         secrets.mac_keys().unwrap();
+        for name in made {
+            let mode = fs::metadata(dir.path().join("s").join(&name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        let passwords: std::collections::BTreeSet<String> =
+            Login::ALL.map(|login| secrets.database_password(login).unwrap()).into();
+        assert_eq!(passwords.len(), Login::ALL.len(), "each role has a password of its own");
 
         let path = dir.path().join("s/fingerprint");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();

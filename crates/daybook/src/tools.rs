@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::{From, JobState, Jobs, Keys, Projections},
     config::Settings,
+    database::{self, Login},
     import::{self, ImportArgs},
     secrets::Secrets,
     wiring,
@@ -30,8 +31,9 @@ pub(crate) fn say(line: &str) {
 }
 
 /// Brings database, topic and read models to this version, and makes the default tenant.
-pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
-    let mut client = wiring::connect(settings).await?;
+pub(crate) async fn migrate(settings: &Settings, reset_passwords: bool) -> anyhow::Result<()> {
+    let owner = database::owner(settings)?;
+    let mut client = database::connect(&owner).await?;
     // Two migrations at once would stand in each other's way.
     client.execute("select pg_advisory_lock(1684107371, 0)", &[]).await?;
     daybook_journal::migrate(&mut client).await.context("schema journal")?;
@@ -44,7 +46,7 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
         activation::adopt(&client, &schemas::event_versions(), &schemas::first_versions())
             .await
             .context("activations")?;
-    let reader = Reader::new(wiring::pool(settings)?);
+    let reader = Reader::new(wiring::pool(settings, owner)?);
     let tenant = reader.add_tenant(&settings.tenant, settings.topic_partitions).await?;
     let catalogue = wiring::catalogue(settings)?;
     daybook_projection::install(&mut client, &catalogue).await.context("read models")?;
@@ -59,6 +61,12 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
     let feed = wiring::feed(settings)?;
     daybook_feed::ensure_topic(&feed).await.context("topic")?;
     say(&format!("kafka: topic {}", settings.topic));
+    // Last, so that everything else is done where somebody else has to make the roles.
+    database::provision(settings, &mut client, reset_passwords).await?;
+    say(&format!(
+        "roles: {} log in as themselves, each with what it needs",
+        Login::ALL.map(Login::as_str).join(", ")
+    ));
     Ok(())
 }
 
@@ -78,12 +86,14 @@ fn schemas_line(activated: &[Activated], added: i64) -> String {
 
 /// `daybook import uci-retail`.
 pub(crate) async fn import(settings: &Settings, args: ImportArgs) -> anyhow::Result<()> {
-    let pool = wiring::pool(settings)?;
+    database::check(settings, Login::Import).await?;
+    let login = database::config(settings, Login::Import)?;
+    let pool = wiring::pool(settings, login.clone())?;
     let tenant = wiring::tenant(&Reader::new(pool.clone()), settings).await?;
     let secrets = Secrets::new(&settings.secrets_dir);
     let (activations, process) = wiring::register(&pool, "import").await?;
     let (shop, writers) =
-        wiring::shop(settings, &secrets, std::slice::from_ref(&tenant), &activations)?;
+        wiring::shop(settings, &login, &secrets, std::slice::from_ref(&tenant), &activations)?;
     let stop = CancellationToken::new();
     let running: Vec<_> =
         writers.into_iter().map(|writer| tokio::spawn(writer.run(stop.clone()))).collect();
@@ -125,7 +135,8 @@ pub(crate) async fn projections(settings: &Settings, command: Projections) -> an
             Ok(())
         }
         Projections::Status => {
-            let client = wiring::connect(settings).await?;
+            let login = database::config(settings, Login::Project)?;
+            let client = database::connect(&login).await?;
             say(&format!(
                 "{:20} {:10} {:>12} {:>12} {:>10}  error",
                 "read model", "tenant", "position", "head", "behind"
@@ -174,7 +185,7 @@ async fn rebuild(
         From::Kafka => (Source::Kafka, Some(wiring::feed(settings)?)),
     };
     let deps = daybook_projection::RebuildDeps {
-        config: settings.database()?,
+        config: database::config(settings, Login::Project)?,
         catalogue: catalogue.clone(),
         feed,
         piece_positions: None,
@@ -204,7 +215,7 @@ async fn rebuild(
 
 /// `daybook jobs …`.
 pub(crate) async fn jobs(settings: &Settings, command: Jobs) -> anyhow::Result<()> {
-    let store = JobStore::new(wiring::pool(settings)?);
+    let store = JobStore::new(wiring::pool(settings, database::config(settings, Login::Work)?)?);
     match command {
         Jobs::List { state, kind, limit } => {
             let state = state.map(|state| match state {
@@ -254,7 +265,8 @@ pub(crate) async fn jobs(settings: &Settings, command: Jobs) -> anyhow::Result<(
 
 /// `daybook keys …`.
 pub(crate) async fn keys(settings: &Settings, command: Keys) -> anyhow::Result<()> {
-    let pool = wiring::pool(settings)?;
+    // Who may use the shop is the owner's business: no role of the running program can make a key.
+    let pool = wiring::pool(settings, database::owner(settings)?)?;
     let tenant = wiring::tenant(&Reader::new(pool.clone()), settings).await?;
     let keys = ApiKeys::new(pool);
     match command {
@@ -298,11 +310,27 @@ pub(crate) async fn keys(settings: &Settings, command: Keys) -> anyhow::Result<(
 /// The settings as TOML, passwords left out.
 pub(crate) fn show_settings(settings: &Settings) -> String {
     let mut shown = settings.clone();
-    if let Some((scheme, rest)) = settings.database_url.split_once("://")
-        && let Some((user, host)) = rest.rsplit_once('@')
-    {
-        let user = user.split_once(':').map_or(user, |(name, _password)| name);
-        shown.database_url = format!("{scheme}://{user}:***@{host}");
+    for url in [
+        &mut shown.database_url,
+        &mut shown.serve_database_url,
+        &mut shown.relay_database_url,
+        &mut shown.project_database_url,
+        &mut shown.work_database_url,
+        &mut shown.audit_database_url,
+        &mut shown.analyst_database_url,
+        &mut shown.import_database_url,
+    ] {
+        *url = without_password(url);
     }
     toml::to_string(&shown).unwrap_or_else(|error| error.to_string())
+}
+
+fn without_password(url: &str) -> String {
+    if url.contains("password") {
+        return "***".to_owned();
+    }
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((user, host)) = rest.rsplit_once('@') else { return url.to_owned() };
+    let user = user.split_once(':').map_or(user, |(name, _password)| name);
+    format!("{scheme}://{user}:***@{host}")
 }

@@ -13,17 +13,17 @@ use daybook_journal::{
 use daybook_projection::Catalogue;
 use daybook_work::TokenSeal;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::NoTls;
+use tokio_postgres::{Config, NoTls};
 
 use crate::{config::Settings, secrets::Secrets};
 
 /// How long a query waits for a connection.
 const POOL_WAIT: Duration = Duration::from_secs(5);
 
-/// A pool of connections for queries.
-pub(crate) fn pool(settings: &Settings) -> anyhow::Result<Pool> {
+/// A pool of connections for queries, all with one login.
+pub(crate) fn pool(settings: &Settings, config: Config) -> anyhow::Result<Pool> {
     let manager = Manager::from_config(
-        settings.database()?,
+        config,
         NoTls,
         ManagerConfig { recycling_method: RecyclingMethod::Fast },
     );
@@ -34,24 +34,6 @@ pub(crate) fn pool(settings: &Settings) -> anyhow::Result<Pool> {
         .create_timeout(Some(POOL_WAIT))
         .build()
         .context("the connection pool can't be made")
-}
-
-/// A connection of its own, for what needs one.
-pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<tokio_postgres::Client> {
-    let config = settings.database()?;
-    let (client, connection) = config.connect(NoTls).await.with_context(|| {
-        let hosts: Vec<String> = config
-            .get_hosts()
-            .iter()
-            .map(|host| match host {
-                tokio_postgres::config::Host::Tcp(name) => name.clone(),
-                tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-            })
-            .collect();
-        format!("PostgreSQL at {} {:?} does not answer", hosts.join(","), config.get_ports())
-    })?;
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 /// How the feed's parts reach Kafka.
@@ -110,9 +92,11 @@ pub(crate) async fn register(
     Ok(activation::register(pool.clone(), name, &schemas::event_versions()).await?)
 }
 
-/// A shop for every tenant, and its writers' tasks. It writes what is activated.
+/// A shop for every tenant, and its writers' tasks, which append with the login in `config` what is
+/// activated.
 pub(crate) fn shop(
     settings: &Settings,
+    config: &Config,
     secrets: &Secrets,
     tenants: &[Tenant],
     activations: &Activations,
@@ -138,7 +122,7 @@ pub(crate) fn shop(
             .writing(activations.clone()),
         );
         let (writer, task) =
-            Writer::new(settings.database()?, tenant.clone(), model, keys.clone(), limits.clone());
+            Writer::new(config.clone(), tenant.clone(), model, keys.clone(), limits.clone());
         writers.insert(tenant.id, writer);
         tasks.push(task);
     }

@@ -327,7 +327,7 @@ impl ProcessTask {
 
     async fn unregister(&self) -> Result<(), ActivationError> {
         let client = self.pool.get().await?;
-        client.execute("delete from journal.processes where id = $1", &[&self.id]).await?;
+        client.execute("select journal.deregister_process($1)", &[&self.id]).await?;
         Ok(())
     }
 }

@@ -12,6 +12,9 @@ mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
+/// Views in schema `analyst` that are not of read models.
+const JOURNAL_VIEWS: [&str; 2] = ["events", "tenants"];
+
 /// A projection can't be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
@@ -75,6 +78,10 @@ async fn install_one(
 ) -> Result<(), InstallError> {
     let name = &definition.name;
     let refused = |source| InstallError::Refused { projection: name.clone(), source };
+    if JOURNAL_VIEWS.contains(&name.as_str()) {
+        let detail = format!("analysts have a view analyst.{name} already: choose another name");
+        return Err(InstallError::Table { projection: name.clone(), detail });
+    }
     // one at a time, also from several processes
     transaction
         .execute("select pg_advisory_xact_lock(hashtext('daybook.projection.install'))", &[])
@@ -90,7 +97,7 @@ async fn install_one(
         (row.get::<_, &str>(0) == definition.hash, row.get::<_, &str>(1) == engine)
     });
     if same_definition && same_engine {
-        return Ok(());
+        return show_analysts(transaction, name).await.map_err(refused);
     }
 
     transaction.batch_execute(&generate::drop_functions(name)).await.map_err(refused)?;
@@ -102,7 +109,10 @@ async fn install_one(
             );
         }
         transaction
-            .batch_execute(&format!("drop table if exists read.{name}, read.{name}__staging"))
+            .batch_execute(&format!(
+                "drop view if exists analyst.{name}; \
+                 drop table if exists read.{name}, read.{name}__staging"
+            ))
             .await
             .map_err(refused)?;
         transaction
@@ -123,8 +133,27 @@ async fn install_one(
             &[name, &definition.hash, &engine, &definition.title],
         )
         .await?;
+    show_analysts(transaction, name).await.map_err(refused)?;
     tracing::info!(projection = name, "installed");
     Ok(())
+}
+
+/// Analysts read a view, so that nothing of theirs depends on the table. One that stands is left
+/// alone: to replace it would wait for everybody who reads it.
+async fn show_analysts(
+    transaction: &Transaction<'_>,
+    name: &str,
+) -> Result<(), tokio_postgres::Error> {
+    let stands: bool = transaction
+        .query_one("select to_regclass('analyst.' || $1) is not null", &[&name])
+        .await?
+        .get(0);
+    if stands {
+        return Ok(());
+    }
+    transaction
+        .batch_execute(&format!("create view analyst.{name} as select * from read.{name}"))
+        .await
 }
 
 async fn table_columns(

@@ -34,7 +34,7 @@ pub enum Source {
 /// What a rebuild needs.
 #[derive(Debug, Clone)]
 pub struct RebuildDeps {
-    /// Connections are made with this.
+    /// Connections are made with this; its login needs what a projector's needs, no more.
     pub config: Config,
     /// The projections.
     pub catalogue: std::sync::Arc<Catalogue>,
@@ -157,14 +157,8 @@ impl Rebuild<'_> {
         if installed.is_none_or(|row| row.get::<_, &str>(0) != self.definition.hash) {
             return Err(RebuildError::NotInstalled(name.clone()));
         }
-        // unlogged: a crash throws the work away, and the old rows stay as they are
-        self.client
-            .batch_execute(&format!(
-                "set timezone = 'UTC'; set jit = off; drop table if exists read.{name}__staging; \
-                 create unlogged table read.{name}__staging \
-                 (like read.{name} including defaults including indexes)"
-            ))
-            .await?;
+        self.client.batch_execute("set timezone = 'UTC'; set jit = off").await?;
+        self.client.execute("select projection.make_staging($1)", &[name]).await?;
         let tenants: Vec<Tenant> = self
             .client
             .query("select tenant, name, partition from journal.tenants order by tenant", &[])
@@ -177,9 +171,10 @@ impl Rebuild<'_> {
             Source::Kafka => self.read_kafka(&tenants).await,
         };
         // a table left behind is dropped next time
-        let undo = if result.is_err() { "rollback; " } else { "" };
-        let clean = format!("{undo}drop table if exists read.{name}__staging");
-        self.client.batch_execute(&clean).await.ok();
+        if result.is_err() {
+            self.client.batch_execute("rollback").await.ok();
+        }
+        self.client.execute("select projection.drop_staging($1)", &[name]).await.ok();
         result
     }
 

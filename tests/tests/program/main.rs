@@ -5,5 +5,7 @@ mod flow;
 mod idempotency;
 mod interface;
 mod last_units;
+mod logins;
+mod privileges;
 mod roles;
 mod schemas;

@@ -1,0 +1,191 @@
+//! Making the roles of the program, and giving each what it needs.
+
+use anyhow::{Context, bail, ensure};
+use postgres_protocol::password::scram_sha_256;
+use tokio_postgres::Client;
+
+use super::login::{self, Login};
+use crate::{config::Settings, secrets::Secrets, tools::say};
+
+/// Longest name that PostgreSQL keeps whole, bytes.
+const NAME_BYTES: usize = 63;
+
+/// What everybody loses, and what each role starts from.
+const EVERYBODY: &str = include_str!("grants/everybody.sql");
+const EACH: &str = include_str!("grants/each.sql");
+
+/// What a role may.
+fn grants(login: Login) -> &'static str {
+    match login {
+        Login::Serve => include_str!("grants/serve.sql"),
+        Login::Relay => include_str!("grants/relay.sql"),
+        Login::Project => include_str!("grants/project.sql"),
+        Login::Work => include_str!("grants/work.sql"),
+        Login::Audit => include_str!("grants/audit.sql"),
+        Login::Analyst => include_str!("grants/analyst.sql"),
+        Login::Import => include_str!("grants/import.sql"),
+    }
+}
+
+/// A role of PostgreSQL that a part of the program logs in as.
+struct Account {
+    login: Login,
+    name: String,
+    /// Its password, where it is ours to give: none for a login that a setting names.
+    password: Option<String>,
+    exists: bool,
+}
+
+/// Makes the roles that are missing and grants each exactly what it needs, in one transaction; safe
+/// to run again. Where the owner may not make roles, the SQL for whoever may is printed and the
+/// error says what to do next; roles that are there get their rights all the same. With
+/// `reset_passwords` roles that are there are given the passwords of this secrets folder.
+pub(crate) async fn provision(
+    settings: &Settings,
+    client: &mut Client,
+    reset_passwords: bool,
+) -> anyhow::Result<()> {
+    let row = client
+        .query_one(
+            "select current_database()::text, rolsuper or rolcreaterole, current_user::text
+             from pg_roles where rolname = current_user",
+            &[],
+        )
+        .await?;
+    let (database, may_create, owner): (String, bool, String) =
+        (row.get(0), row.get(1), row.get(2));
+    let mut accounts = accounts(settings, client, &database).await?;
+
+    let (mut statements, mut by_hand) = (Vec::new(), Vec::new());
+    for account in &accounts {
+        match (&account.password, account.exists) {
+            (Some(password), false) => statements.extend(create(account, password, &database)),
+            (Some(password), true) if reset_passwords => statements.push(format!(
+                "alter role {} password '{}';",
+                quoted(&account.name),
+                scram_sha_256(password.as_bytes())
+            )),
+            (None, false) => by_hand.push(format!(
+                "login {} of {} does not exist",
+                account.name,
+                account.login.variable()
+            )),
+            (_, true) => {}
+        }
+    }
+    let refused = !may_create && !statements.is_empty();
+    if !refused {
+        for statement in &statements {
+            client.batch_execute(statement).await.context("making the roles")?;
+        }
+        for account in accounts.iter_mut().filter(|a| a.password.is_some()) {
+            account.exists = true;
+        }
+    }
+    grant(client, &accounts, &database).await.context("granting the roles what they need")?;
+    if refused {
+        for statement in &statements {
+            say(statement);
+        }
+        bail!(
+            "login {owner} may not make roles. Have the SQL above run in any database of this \
+             server by somebody who may (it holds no password in clear), then run `daybook migrate` \
+             again; or have logins made, name them in {} …, and run `daybook migrate` with these \
+             settings",
+            Login::Serve.variable()
+        );
+    }
+    ensure!(by_hand.is_empty(), "{}: have it made, or leave the setting out", by_hand.join("; "));
+    for account in accounts.iter().filter(|account| account.password.is_some()) {
+        let config = login::config(settings, account.login)?;
+        login::connect(&config).await.with_context(|| {
+            format!(
+                "role {} exists, and secret {} does not open it. Bring the secrets folder of the \
+                 machine that made it; or run `daybook migrate --reset-passwords`, after which \
+                 processes elsewhere need the secrets of this one",
+                account.name,
+                Secrets::database_secret(account.login),
+            )
+        })?;
+    }
+    Ok(())
+}
+
+async fn accounts(
+    settings: &Settings,
+    client: &Client,
+    database: &str,
+) -> anyhow::Result<Vec<Account>> {
+    let secrets = Secrets::new(&settings.secrets_dir);
+    let mut accounts = Vec::new();
+    for login in Login::ALL {
+        let (name, password) = if login.url(settings).is_empty() {
+            let name = login.default_name(database);
+            ensure!(
+                name.len() <= NAME_BYTES,
+                "role {name} would have a longer name than PostgreSQL's {NAME_BYTES} bytes: use a \
+                 database with a shorter name, or give {}",
+                login.variable()
+            );
+            (name, Some(secrets.create_database_password(login)?))
+        } else {
+            let config = login::config(settings, login)?;
+            let name = config
+                .get_user()
+                .with_context(|| format!("{} names no user to give rights to", login.variable()))?;
+            (name.to_owned(), None)
+        };
+        let row = client.query_one(include_str!("role_state.sql"), &[&name]).await?;
+        let (exists, owns): (bool, bool) = (row.get(0), row.get(1));
+        ensure!(
+            !owns,
+            "{} names {name}, which owns the tables: give role {} a login of its own, or leave the \
+             setting out and `daybook migrate` makes one",
+            login.variable(),
+            login.as_str()
+        );
+        accounts.push(Account { login, name, password, exists });
+    }
+    Ok(accounts)
+}
+
+/// The SQL that makes a role. It holds the password's SCRAM verifier (RFC 5803), never the
+/// password: it may be printed, and stands in the server's log.
+fn create(account: &Account, password: &str, database: &str) -> Vec<String> {
+    let name = quoted(&account.name);
+    let verifier = scram_sha_256(password.as_bytes());
+    let mut statements = vec![format!("create role {name} login password '{verifier}';")];
+    if account.login == Login::Analyst {
+        statements.push(format!(
+            "alter role {name} in database {} set default_transaction_read_only = on;",
+            quoted(database)
+        ));
+    }
+    statements
+}
+
+async fn grant(
+    client: &mut Client,
+    accounts: &[Account],
+    database: &str,
+) -> Result<(), tokio_postgres::Error> {
+    // In one transaction: no running process is without its rights for a moment.
+    let transaction = client.transaction().await?;
+    let database = quoted(database);
+    transaction.batch_execute(&EVERYBODY.replace("{database}", &database)).await?;
+    // All begin from nothing before the first is given anything: two settings may name one login.
+    let templates: [fn(Login) -> &'static str; 2] = [|_login| EACH, grants];
+    for template in templates {
+        for account in accounts.iter().filter(|account| account.exists) {
+            let sql = template(account.login)
+                .replace("{database}", &database)
+                .replace("{role}", &quoted(&account.name));
+            transaction.batch_execute(&sql).await?;
+        }
+    }
+    transaction.commit().await
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
