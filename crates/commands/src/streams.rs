@@ -13,6 +13,11 @@ pub(crate) fn stock(sku: &Sku) -> String {
     format!("stock-{sku}")
 }
 
+/// Whether it is the stream of a stock.
+pub(crate) fn is_stock(stream: &str) -> bool {
+    stream.starts_with("stock-")
+}
+
 pub(crate) fn order(order: OrderId) -> String {
     format!("order-{order}")
 }

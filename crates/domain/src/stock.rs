@@ -92,6 +92,11 @@ pub enum Refusal {
 }
 
 impl Levels {
+    /// These levels, if they may be so.
+    pub fn at(on_hand: i64, reserved: i64) -> Option<Self> {
+        Self::default().moved(on_hand, reserved)
+    }
+
     /// Units in the house.
     pub fn on_hand(self) -> i64 {
         self.on_hand

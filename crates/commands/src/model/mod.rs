@@ -6,6 +6,7 @@ mod draft;
 mod money;
 mod reads;
 mod refusals;
+mod snapshot;
 mod states;
 #[cfg(test)]
 mod tests;
@@ -188,5 +189,21 @@ impl Model for ShopModel {
         data: &str,
     ) -> Result<ShopEvent, CorruptEvent> {
         events::decode(kind, schema_version, data)
+    }
+
+    fn weight(&self, state: &ShopState) -> usize {
+        snapshot::weight(state)
+    }
+
+    fn snapshots(&self) -> Option<[u8; 32]> {
+        Some(snapshot::fingerprint())
+    }
+
+    fn freeze(&self, state: &ShopState) -> Option<Vec<u8>> {
+        snapshot::freeze(state)
+    }
+
+    fn thaw(&self, stream: &str, frozen: &[u8]) -> Option<ShopState> {
+        snapshot::thaw(stream, frozen)
     }
 }
