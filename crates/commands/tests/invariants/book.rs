@@ -27,13 +27,20 @@ impl Who {
     }
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Shelf {
+    #[default]
+    Unknown,
+    OnSale,
+    Discontinued,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Product {
     pub(crate) price: i64,
     pub(crate) euro: bool,
     pub(crate) tracked: bool,
-    pub(crate) on_sale: bool,
-    pub(crate) known: bool,
+    shelf: Shelf,
     received: i64,
     adjusted: i64,
     shipped: i64,
@@ -41,6 +48,10 @@ pub(crate) struct Product {
 }
 
 impl Product {
+    pub(crate) fn on_sale(&self) -> bool {
+        self.shelf == Shelf::OnSale
+    }
+
     pub(crate) fn on_hand(&self) -> i64 {
         self.received + self.adjusted + self.returned - self.shipped
     }
@@ -212,17 +223,17 @@ impl Book {
     // Products.
 
     pub(crate) fn add(&mut self, product: usize, price: i64, euro: bool, tracked: bool) -> bool {
-        let known = self.products[product].known;
-        if !known {
-            self.products[product] =
-                Product { price, euro, tracked, on_sale: true, known: true, ..Product::default() };
+        let new = self.products[product].shelf == Shelf::Unknown;
+        if new {
+            let shelf = Shelf::OnSale;
+            self.products[product] = Product { price, euro, tracked, shelf, ..Product::default() };
         }
-        !known
+        new
     }
 
     pub(crate) fn change_price(&mut self, product: usize, price: i64, euro: bool) -> bool {
         let product = &mut self.products[product];
-        let fine = product.on_sale && product.euro == euro;
+        let fine = product.on_sale() && product.euro == euro;
         if fine {
             product.price = price;
         }
@@ -230,7 +241,12 @@ impl Book {
     }
 
     pub(crate) fn discontinue(&mut self, product: usize) -> bool {
-        std::mem::replace(&mut self.products[product].on_sale, false)
+        let product = &mut self.products[product];
+        let fine = product.on_sale();
+        if fine {
+            product.shelf = Shelf::Discontinued;
+        }
+        fine
     }
 
     pub(crate) fn receive(&mut self, product: usize, units: i64) -> bool {
@@ -275,7 +291,7 @@ impl Book {
         for (index, product) in self.products.iter().enumerate() {
             let own = || basket.lines.iter().filter(|(product, ..)| *product == index);
             if own().any(|(_, _, price)| {
-                !product.on_sale || price.is_none() && product.euro != basket.euro
+                !product.on_sale() || price.is_none() && product.euro != basket.euro
             }) {
                 return false;
             }
