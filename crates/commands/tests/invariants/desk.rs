@@ -130,7 +130,7 @@ impl Desk {
         let mut events = Vec::new();
         for (stream, event) in decision.events {
             assert!(loaded.contains(&stream), "{stream} is appended to and was not read");
-            let encoded = self.model.encode(&event);
+            let encoded = self.model.encode(&event).unwrap();
             let before = self.streams.remove(&stream).map(Arc::unwrap_or_clone);
             let state = self.model.evolve(&stream, before, &event);
             let state = state.unwrap_or_else(|error| panic!("{error:?}"));

@@ -30,7 +30,7 @@ fn run(steps: &[Step], tally: &mut Tally) {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 256, ..Config::default() })]
+    #![proptest_config(Config { cases: 160, ..Config::default() })]
 
     #[test]
     fn the_shop_keeps_its_books(steps in history(150)) {
@@ -45,7 +45,7 @@ fn random_histories_go_everywhere() {
     let mut tally = Tally::default();
     for seed in 0..8 {
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
-        let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
+        let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
         let seen = std::cell::RefCell::new(&mut tally);
         TestRunner::new_with_rng(config, rng)
             .run(&history(250), |steps| {
