@@ -111,7 +111,7 @@ pub(crate) struct Payment {
     pub(crate) amount: i64,
     pub(crate) stand: Stand,
     pub(crate) by_gateway: bool,
-    pub(crate) gateway_id: Option<&'static str>,
+    pub(crate) gateway_id: Option<usize>,
     pub(crate) refunds: Vec<Refund>,
 }
 
@@ -146,7 +146,7 @@ impl Payment {
 /// What the gateway, or a person who looked there, says of a payment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Word {
-    Taken { id: &'static str, amount: i64 },
+    Taken { id: usize, amount: i64 },
     NotTaken,
     Unclear,
 }
@@ -506,7 +506,7 @@ impl Book {
         }
     }
 
-    pub(crate) fn gateway_id(&mut self, payment: usize, id: &'static str) {
+    pub(crate) fn gateway_id(&mut self, payment: usize, id: usize) {
         let payment = &mut self.payments[payment];
         match payment.gateway_id {
             _ if !payment.by_gateway => {}
@@ -544,7 +544,13 @@ impl Book {
         let fine = payment.stand == Stand::Doubtful
             && match word {
                 Word::Taken { id, amount } => {
-                    payment.gateway_id.is_none_or(|known| known == id) && amount == payment.amount
+                    let mut others = (0..).zip(&self.payments).filter(|(other, _)| *other != index);
+                    let same = |other: &Payment| {
+                        other.order == payment.order && other.gateway_id == Some(id)
+                    };
+                    payment.gateway_id.is_none_or(|known| known == id)
+                        && amount == payment.amount
+                        && !others.any(|(_, other)| same(other))
                 }
                 Word::NotTaken => true,
                 Word::Unclear => false,
@@ -555,7 +561,7 @@ impl Book {
         fine
     }
 
-    fn taken(&mut self, index: usize, id: &'static str) {
+    fn taken(&mut self, index: usize, id: usize) {
         let payment = &mut self.payments[index];
         (payment.stand, payment.gateway_id) = (Stand::Taken, Some(id));
         let (order, amount) = (payment.order, payment.amount);

@@ -218,9 +218,10 @@ impl Desk {
     fn word(&self, payment: usize, says: Says) -> Word {
         let amount = self.book.payments[payment].amount;
         match says {
-            Says::Taken => Word::Taken { id: "ch_1", amount },
-            Says::OtherSum => Word::Taken { id: "ch_1", amount: amount + 1 },
-            Says::OtherId => Word::Taken { id: "ch_2", amount },
+            Says::Taken => Word::Taken { id: payment, amount },
+            Says::OtherSum => Word::Taken { id: payment, amount: amount + 1 },
+            // That of the payment before it.
+            Says::OtherId => Word::Taken { id: payment.saturating_sub(1), amount },
             Says::NotTaken => Word::NotTaken,
             Says::Unclear => Word::Unclear,
         }
@@ -399,11 +400,11 @@ impl Desk {
             }
             Step::GatewayId { payment, other } => {
                 let Some(payment) = self.payment(payment, Payment::waits) else { return };
-                let gateway_id = if other { "ch_2" } else { "ch_1" };
+                let gateway_id = if other { payment.saturating_sub(1) } else { payment };
                 self.book.gateway_id(payment, gateway_id);
                 let command = Command::RecordGatewayPayment(RecordGatewayPayment {
                     payment_id: self.payments[payment],
-                    gateway_payment_id: gateway_id.to_owned(),
+                    gateway_payment_id: format!("ch_{gateway_id}"),
                 });
                 self.ask(Authority::Backend, command, true, tally);
             }
@@ -488,7 +489,7 @@ impl Desk {
         self.book.outcome(payment, word);
         let outcome = match word {
             Word::Taken { id, amount } => PaymentOutcome::Captured {
-                gateway_payment_id: id.to_owned(),
+                gateway_payment_id: format!("ch_{id}"),
                 amount: Amount::new(amount).unwrap(),
                 currency: currency(self.book.orders[self.book.payments[payment].order].euro),
             },
@@ -517,7 +518,7 @@ impl Desk {
         let euro = self.book.orders[self.book.payments[payment].order].euro;
         let outcome = match word {
             Word::Taken { id, amount } => json!({ "captured": {
-                "gateway_payment_id": id, "amount": amount, "currency": code(euro)
+                "gateway_payment_id": format!("ch_{id}"), "amount": amount, "currency": code(euro)
             } }),
             Word::NotTaken => json!({ "not_charged": { "reason": "not in the books" } }),
             // A person who does not know either has nothing to say.

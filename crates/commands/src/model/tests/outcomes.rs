@@ -180,6 +180,24 @@ fn what_a_person_found_taken_is_counted_once() {
 }
 
 #[test]
+fn what_was_taken_for_one_try_is_not_counted_for_another() {
+    let mut shelf = Shelf::stocked();
+    let (order_id, first) = doubted(&mut shelf);
+    let declined = resolve(first, &not_charged());
+    shelf.does(Authority::Operator, "ResolvePayment", declined);
+    let second = shelf.charged(order_id, 525);
+    let third = shelf.charged(order_id, 525);
+    shelf.outcome(second, captured(525)).unwrap();
+    let doubt = wire::PaymentOutcome::Unresolved { reason: "time-out".into() };
+    shelf.outcome(third, doubt).unwrap();
+    // The gateway's books show one charge; it is the second's.
+    let (code, values) =
+        shelf.refuses(Authority::Operator, "ResolvePayment", resolve(third, &found(525)));
+    assert_eq!((&*code, &values["payment_id"]), ("gateway-payment-counted", &json!(second)));
+    shelf.does(Authority::Operator, "ResolvePayment", resolve(third, &not_charged()));
+}
+
+#[test]
 fn what_a_person_found_not_taken_lets_the_order_wait_anew() {
     let mut shelf = Shelf::stocked();
     let (order_id, payment) = doubted(&mut shelf);
