@@ -6,11 +6,11 @@ create table read.sales_by_day (
     currency text collate "C" not null,
     orders bigint not null default 0,
     units bigint not null default 0,
-    sales bigint not null default 0,            -- amounts of the lines placed
+    sales bigint not null default 0,            -- totals of the orders placed, with shipping and tax
     returned_units bigint not null default 0,
     returned bigint not null default 0,         -- credits of returned lines
     cancelled_units bigint not null default 0,
-    cancelled bigint not null default 0,        -- credits of cancelled and expired lines
+    cancelled bigint not null default 0,        -- credits of cancelled and expired orders
     goodwill bigint not null default 0,         -- credits without a line
     primary key (tenant, day, currency)
 ) with (fillfactor = 50);

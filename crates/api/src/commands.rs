@@ -215,8 +215,9 @@ async fn settled(
                 return accepted;
             }
         };
-        let found = events.iter().find_map(|event| Some((outcome_of(&event.kind)?, event)));
-        if let Some((outcome, event)) = found {
+        let said = events.iter().map(|event| outcome_of(&event.kind));
+        if let Some((outcome, index)) = latest(said) {
+            let event = &events[index];
             settle(&mut accepted, outcome, event.position, event.version, stream);
             return accepted;
         }
@@ -248,6 +249,14 @@ fn outcome_of(kind: &str) -> Option<Settled> {
         "PaymentUnresolved" => Some(Settled::Unresolved),
         _ => None,
     }
+}
+
+/// The outcome that stands after all that was said, and where it was said: a later capture or
+/// decline settles what was unresolved, and a doubt unsettles neither.
+fn latest(said: impl Iterator<Item = Option<Settled>>) -> Option<(Settled, usize)> {
+    let said: Vec<_> = said.enumerate().filter_map(|(index, said)| Some((said?, index))).collect();
+    let certain = said.iter().rfind(|(said, _)| *said != Settled::Unresolved);
+    certain.or(said.last()).copied()
 }
 
 fn settle(accepted: &mut Accepted, outcome: Settled, position: i64, version: i32, stream: String) {
@@ -324,6 +333,20 @@ mod tests {
         assert_eq!(open_payment(&Accepted { open: false, ..open_charge() }), None);
         assert_eq!(open_payment(&Accepted { result: json!({}), ..open_charge() }), None);
         assert_eq!(open_payment(&Accepted { result: Value::Null, ..open_charge() }), None);
+    }
+
+    #[test]
+    fn what_a_person_or_a_late_answer_settled_stands() {
+        use Settled::{Captured as C, Declined as D, Unresolved as U};
+        for (said, stands) in [
+            (vec![], None),
+            (vec![None, Some(U)], Some((U, 1))),
+            (vec![Some(U), None, Some(C)], Some((C, 2))),
+            (vec![Some(U), Some(D)], Some((D, 1))),
+            (vec![Some(D), Some(C), Some(U)], Some((C, 1))),
+        ] {
+            assert_eq!(latest(said.into_iter()), stands);
+        }
     }
 
     #[test]

@@ -311,6 +311,7 @@ fn payments() -> Vec<CommandInfo> {
             "not-unresolved",
             "amount-differs",
             "gateway-payment-differs",
+            "gateway-payment-counted",
         ]),
     ]
 }

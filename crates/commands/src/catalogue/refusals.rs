@@ -54,6 +54,12 @@ pub fn refusals() -> Vec<RefusalInfo> {
             "Leave `customer_id` out: the order is the key's own.",
         ),
         kind(
+            "gateway-payment-counted",
+            "The gateway took that for another payment of the order.",
+            json!({ "gateway_payment_id": "ch_3Qx7", "payment_id": PAYMENT }),
+            "Look the payment up at the gateway by our payment id: one charge pays once.",
+        ),
+        kind(
             "gateway-payment-differs",
             "The gateway knows the payment by another id.",
             json!({ "payment_id": PAYMENT, "expected": "ch_3Qx7", "actual": "ch_3Qz9" }),

@@ -93,16 +93,31 @@ pub(super) fn resolve<'a>(
     desk: &Desk<'a>,
     c: &wire::ResolvePayment,
 ) -> Result<Decided<'a>, Refusal> {
+    let payment = PaymentId(c.payment_id);
     let finding = match &c.outcome {
-        wire::Finding::Captured(found) => payment::Finding::Captured {
-            gateway_payment: found.gateway_payment_id.domain(),
-            money: found.amount.domain().of(found.currency.domain()),
-        },
+        wire::Finding::Captured(found) => {
+            let gateway_payment = found.gateway_payment_id.domain();
+            if let Some(other) = counted_for(desk, payment, &gateway_payment) {
+                return Err(refusals::gateway_payment_counted(&gateway_payment, other));
+            }
+            let money = found.amount.domain().of(found.currency.domain());
+            payment::Finding::Captured { gateway_payment, money }
+        }
         wire::Finding::NotCharged(found) => {
             payment::Finding::NotCharged { reason: found.reason.domain() }
         }
     };
-    settle(desk, PaymentId(c.payment_id), &payment::Command::Resolve(finding))
+    settle(desk, payment, &payment::Command::Resolve(finding))
+}
+
+/// Another payment of the same order that the gateway knows by this id. Whoever looks there for one
+/// of several tries finds the others too.
+fn counted_for(desk: &Desk<'_>, payment: PaymentId, gateway_payment: &Text) -> Option<PaymentId> {
+    let order = desk.states.order_of(payment).details()?;
+    let mut others = order.ledger().parts().iter().map(|part| part.payment);
+    others.find(|other| {
+        *other != payment && desk.states.payment(*other).gateway_payment() == Some(gateway_payment)
+    })
 }
 
 pub(super) fn gateway_payment<'a>(

@@ -47,7 +47,15 @@ pub(super) fn reads(asked: &ShopCommand, loaded: &Loaded<ShopState>) -> Vec<Stri
             streams
         }),
         Command::RefundPayment(c) => payment_and_order(states, PaymentId(c.payment_id)),
-        Command::ResolvePayment(c) => payment_and_order(states, PaymentId(c.payment_id)),
+        Command::ResolvePayment(c) => {
+            let mut streams = payment_and_order(states, PaymentId(c.payment_id));
+            // What the gateway took may be counted for another payment of the order already.
+            if let Some(order) = states.order_of(PaymentId(c.payment_id)).details() {
+                let parts = order.ledger().parts().iter();
+                streams.extend(parts.map(|part| streams::payment(part.payment)));
+            }
+            streams
+        }
         Command::RecordGatewayPayment(c) => vec![streams::payment(PaymentId(c.payment_id))],
         Command::RecordDispute(c) => vec![streams::payment(PaymentId(c.payment_id))],
         Command::RecordPaymentOutcome(c) => payment_and_order(states, PaymentId(c.payment_id)),

@@ -48,6 +48,14 @@ pub(super) fn product_unknown(sku: &Sku) -> Refusal {
     refuse("product-unknown", "There is no such product.", json!({ "sku": sku.as_str() }))
 }
 
+pub(super) fn gateway_payment_counted(gateway_payment: &str, other: PaymentId) -> Refusal {
+    refuse(
+        "gateway-payment-counted",
+        "The gateway took that for another payment of the order.",
+        json!({ "gateway_payment_id": gateway_payment, "payment_id": other.0 }),
+    )
+}
+
 pub(super) fn currency_differs(expected: Currency, actual: Currency) -> Refusal {
     refuse(
         "currency-differs",

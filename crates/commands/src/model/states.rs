@@ -45,6 +45,11 @@ impl<'a> States<'a> {
         }
     }
 
+    /// The order that a payment is for.
+    pub(super) fn order_of(self, payment: PaymentId) -> &'a Order {
+        self.payment(payment).facts().map_or(&NO_ORDER, |facts| self.order(facts.order))
+    }
+
     pub(super) fn payment(self, payment: PaymentId) -> &'a Payment {
         match self.0.get(&streams::payment(payment)) {
             Some(ShopState::Payment(payment)) => payment,

@@ -16,7 +16,6 @@ use crate::{
 mod buying;
 mod goods;
 mod outcomes;
-mod properties;
 mod refusals;
 
 const ANNA: Authority = Authority::Customer(Uuid::from_u128(0xa));

@@ -1,5 +1,7 @@
 //! Which rule answers a command in which phase.
 
+use chrono::{DateTime, Utc};
+
 use super::{Command, Event, Order, Refusal, fulfil, pay};
 
 /// An order that lives: it can still be paid, and goods of it can move.
@@ -19,12 +21,24 @@ macro_rules! ended {
     };
 }
 
+/// An order in any phase but the first.
+macro_rules! begun {
+    ($details:pat) => {
+        Order::Placed($details)
+            | Order::PartShipped($details)
+            | Order::Shipped($details)
+            | Order::Delivered($details)
+            | Order::Cancelled($details)
+            | Order::Expired($details)
+    };
+}
+
 pub(super) fn decide(order: &Order, command: &Command) -> Result<Vec<Event>, Refusal> {
     use Command as C;
     use Order as O;
     match (order, command) {
         (O::Unplaced, C::Place(new)) => fulfil::place(new),
-        (living!(_) | ended!(_), C::Place(_)) => Err(Refusal::Exists),
+        (begun!(_), C::Place(_)) => Err(Refusal::Exists),
         (
             O::Unplaced,
             C::OpenPayment { .. }
@@ -41,45 +55,30 @@ pub(super) fn decide(order: &Order, command: &Command) -> Result<Vec<Event>, Ref
             | C::RecordRefundFailure { .. },
         ) => Err(Refusal::Unknown),
 
-        // Money comes in as long as the order lives. Only one that nothing of was sent expires, so
-        // only there a new deadline can begin.
+        // Money comes in as long as the order lives.
         (living!(details), C::OpenPayment { payment, money }) => {
             pay::open(details, *payment, *money)
         }
-        (O::Placed(details), C::RecordPayment { payment, money, expires_at }) => {
-            pay::record(details, *payment, *money, Some(*expires_at))
+        (living!(details), C::RecordPayment { payment, money, expires_at }) => {
+            pay::record(details, *payment, *money, deadline_of(order, *expires_at))
         }
-        (
-            O::PartShipped(details) | O::Shipped(details) | O::Delivered(details),
-            C::RecordPayment { payment, money, .. },
-        ) => pay::record(details, *payment, *money, None),
 
         // What the gateway says is taken down in every phase.
-        (O::Placed(details), C::RecordCapture { payment, expires_at, seed }) => {
-            pay::capture(details, *payment, *seed, Some(*expires_at))
+        (begun!(details), C::RecordCapture { payment, expires_at, seed }) => {
+            pay::capture(details, *payment, *seed, deadline_of(order, *expires_at))
         }
-        (
-            O::PartShipped(details) | O::Shipped(details) | O::Delivered(details) | ended!(details),
-            C::RecordCapture { payment, seed, .. },
-        ) => pay::capture(details, *payment, *seed, None),
-        (O::Placed(details), C::RecordClose { payment, reason, expires_at }) => {
-            pay::close(details, *payment, reason, Some(*expires_at))
+        (begun!(details), C::RecordClose { payment, reason, expires_at }) => {
+            pay::close(details, *payment, reason, deadline_of(order, *expires_at))
         }
-        (
-            O::PartShipped(details) | O::Shipped(details) | O::Delivered(details) | ended!(details),
-            C::RecordClose { payment, reason, .. },
-        ) => pay::close(details, *payment, reason, None),
-        (
-            living!(details) | ended!(details),
-            C::RecordRefundDone { payment, refund, money, after_failure },
-        ) => pay::refund_done(details, *payment, *refund, *money, *after_failure),
-        (
-            living!(details) | ended!(details),
-            C::RecordRefundFailure { payment, refund, money, reason },
-        ) => pay::refund_failed(details, *payment, *refund, *money, reason),
+        (begun!(details), C::RecordRefundDone { payment, refund, money, after_failure }) => {
+            pay::refund_done(details, *payment, *refund, *money, *after_failure)
+        }
+        (begun!(details), C::RecordRefundFailure { payment, refund, money, reason }) => {
+            pay::refund_failed(details, *payment, *refund, *money, reason)
+        }
 
         // Also after the end: a refund that failed is made anew by this.
-        (living!(details) | ended!(details), C::Refund(goodwill)) => pay::refund(details, goodwill),
+        (begun!(details), C::Refund(goodwill)) => pay::refund(details, goodwill),
 
         (O::Placed(details) | O::PartShipped(details), C::Ship { lines, on_account }) => {
             fulfil::ship(details, lines.as_deref(), *on_account)
@@ -113,5 +112,18 @@ pub(super) fn decide(order: &Order, command: &Command) -> Result<Vec<Event>, Ref
             | C::Cancel { .. }
             | C::Expire { .. },
         ) => Err(Refusal::WrongState { state: order.phase() }),
+    }
+}
+
+/// A new deadline, where one can begin: an order that goods of were sent does not expire.
+fn deadline_of(order: &Order, offered: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    match order {
+        Order::Placed(_) => Some(offered),
+        Order::Unplaced
+        | Order::PartShipped(_)
+        | Order::Shipped(_)
+        | Order::Delivered(_)
+        | Order::Cancelled(_)
+        | Order::Expired(_) => None,
     }
 }

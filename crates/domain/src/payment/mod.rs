@@ -374,6 +374,17 @@ impl Payment {
         }
     }
 
+    /// The gateway's id of it, as far as it is known.
+    pub fn gateway_payment(&self) -> Option<&Text> {
+        match self {
+            Self::Unknown | Self::Recorded { .. } => None,
+            Self::Open(attempt) | Self::Unresolved(attempt) | Self::Declined(attempt) => {
+                attempt.gateway_payment.as_ref()
+            }
+            Self::Captured { gateway_payment, .. } => Some(gateway_payment),
+        }
+    }
+
     /// How much a refund is of, and how it stands.
     pub fn refund(&self, refund: RefundId) -> Option<(Amount, RefundPhase)> {
         match self {

@@ -1,9 +1,9 @@
 //! Declared queries: scope, paging, positions, and what a request can't do.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use crate::kit::{
-    Database, Running, append, caught_up, history::History, installed, journal, shipped,
+    Database, NewEvent, Running, append, caught_up, history::History, installed, journal, shipped,
 };
 use daybook_projection::{
     Answer, Catalogue, PrincipalScope, Queries, QueryError, ReadPositions, install,
@@ -25,9 +25,13 @@ struct Served {
 
 impl Served {
     async fn new(events: usize) -> Self {
+        Self::of(&History::of_length(11, events).events).await
+    }
+
+    async fn of(events: &[NewEvent]) -> Self {
         let catalogue = shipped();
         let (database, client) = installed(&catalogue).await;
-        append(&client, 1, &History::of_length(11, events).events).await;
+        append(&client, 1, events).await;
         let running = Running::start(&database, &catalogue).await;
         running.send(journal(&database, 1).await).await;
         caught_up(&client, &[]).await;
@@ -201,6 +205,60 @@ async fn an_order_shows_its_lines_as_shipped_and_returned() {
     assert_eq!(order["payments"][0]["status"], "captured");
     assert_eq!(order["refunds"][0]["status"], "settled");
     assert!(order["placed_at"].as_str().unwrap().ends_with("+00:00"), "{order}");
+}
+
+/// The frozen sample of an event type's version.
+fn sample(stream: &str, kind: &'static str, version: i16) -> NewEvent {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/golden");
+    let text = std::fs::read(golden.join(format!("{kind}/{version}.json"))).unwrap();
+    let data = serde_json::from_slice(&text).unwrap();
+    let occurred_at = "2026-11-22T12:00:00Z".parse().unwrap();
+    NewEvent { stream: stream.to_owned(), kind, data, occurred_at }
+}
+
+#[tokio::test]
+async fn shipping_tax_disputes_doubts_and_what_is_discontinued_are_shown() {
+    let mut late = sample("payment-1", "PaymentUnresolved", 1);
+    late.data["reason"] = "captured twice".into();
+    let served = Served::of(&[
+        sample("product-85123A", "ProductAdded", 1),
+        sample("product-85123A", "ProductDiscontinued", 1),
+        sample("order-1", "OrderPlaced", 2),
+        sample("payment-1", "PaymentRequested", 1),
+        sample("payment-1", "PaymentIdentified", 1),
+        sample("payment-1", "PaymentUnresolved", 1),
+    ])
+    .await;
+    let ask = async |query: &str, parameters: &[(&str, &str)]| -> Value {
+        let answer = served.ask(query, OPERATOR, parameters).await.unwrap();
+        serde_json::from_str(&answer.json).unwrap()
+    };
+    let stock = ask("operator_stock", &[]).await;
+    assert_eq!((&stock[0]["sku"], &stock[0]["discontinued"]), (&"85123A".into(), &true.into()));
+    let orders = ask("operator_orders", &[]).await;
+    let order_id = orders[0]["order_id"].as_str().unwrap();
+    let order = ask("operator_order", &[("order_id", order_id)]).await;
+    assert_eq!([&order["shipping"], &order["tax"], &order["total"]], [395, 385, 2310]);
+    let payments = ask("operator_payments", &[("attention", "true")]).await;
+    assert_eq!(payments[0]["status"], "unresolved");
+    assert_eq!(payments[0]["attention"], payments[0]["reason"]);
+    assert_eq!(ask("operator_payments", &[("attention", "false")]).await, Value::Array(vec![]));
+
+    // What is settled stays so; what contradicts it is shown beside it.
+    let settled = Served::of(&[
+        sample("payment-1", "PaymentRequested", 1),
+        sample("payment-1", "PaymentUnresolved", 1),
+        sample("payment-1", "PaymentCaptured", 1),
+        sample("payment-1", "PaymentDisputed", 1),
+        late,
+    ])
+    .await;
+    let payment_id = payments[0]["payment_id"].as_str().unwrap();
+    let answer = settled.ask("operator_payment", OPERATOR, &[("payment_id", payment_id)]).await;
+    let payment: Value = serde_json::from_str(&answer.unwrap().json).unwrap();
+    assert_eq!((&payment["status"], &payment["reason"]), (&"captured".into(), &Value::Null));
+    assert_eq!(payment["attention"], "captured twice");
+    assert_eq!(payment["disputes"][0]["status"], "needs_response");
 }
 
 #[tokio::test]

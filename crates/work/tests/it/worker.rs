@@ -8,7 +8,7 @@ use std::{
 
 use daybook_commands::ShopSettings;
 use daybook_work::{JobFilter, JobState, KINDS, RetryPolicy, WorkerSettings, sandbox::tokens};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
@@ -476,6 +476,37 @@ async fn the_gateways_books_are_the_journals_books() {
         let (journal, ledger) = (stand.captured().await, stand.ledger().await);
         assert_eq!(journal.len(), 30);
         assert_eq!(journal, ledger);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_looking_does_not_settle_a_person_does() {
+    on_database(|database| async move {
+        let stand = Stand::open(database).await;
+        let worker = stand.worker(stand.sandbox(), settings());
+        let resolve =
+            |payment: Uuid, outcome: Value| json!({ "payment_id": payment, "outcome": outcome });
+
+        let order = stand.order(1).await;
+        let payment = stand.pay(order, 1, tokens::SERVER_ERROR).await;
+        assert_eq!(stand.settled(payment).await, UNRESOLVED);
+        let found = json!({ "captured": {
+            "gateway_payment_id": "ch_by_hand", "amount": 1_000, "currency": "EUR"
+        } });
+        stand.operator("ResolvePayment", &resolve(payment, found)).await;
+        assert_eq!(stand.payment(payment).await.last().unwrap(), "PaymentCaptured");
+        stand.operator("ShipOrder", &json!({ "order_id": order })).await;
+
+        let order = stand.order(1).await;
+        let payment = stand.pay(order, 1, tokens::SERVER_ERROR).await;
+        assert_eq!(stand.settled(payment).await, UNRESOLVED);
+        let nothing = json!({ "not_charged": { "reason": "not in the gateway's books" } });
+        stand.operator("ResolvePayment", &resolve(payment, nothing)).await;
+        assert_eq!(stand.payment(payment).await.last().unwrap(), "PaymentDeclined");
+        let again = stand.pay(order, 1, tokens::SUCCESS).await;
+        assert_eq!(stand.settled(again).await, CAPTURED);
+        worker.stop().await;
     })
     .await;
 }

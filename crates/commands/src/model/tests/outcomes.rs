@@ -139,7 +139,7 @@ fn an_event_in_a_strange_stream_is_not_folded() {
     }
 }
 
-fn resolve(payment_id: Uuid, outcome: Value) -> Value {
+fn resolve(payment_id: Uuid, outcome: &Value) -> Value {
     json!({ "payment_id": payment_id, "outcome": outcome })
 }
 
@@ -164,13 +164,13 @@ fn what_a_person_found_taken_is_counted_once() {
     let mut shelf = Shelf::stocked();
     let (order_id, payment) = doubted(&mut shelf);
     let operator = Authority::Operator;
-    let (code, values) = shelf.refuses(operator, "ResolvePayment", resolve(payment, found(1049)));
+    let (code, values) = shelf.refuses(operator, "ResolvePayment", resolve(payment, &found(1049)));
     assert_eq!((&*code, &values["expected"]), ("amount-differs", &json!(1050)));
-    let done = shelf.does(operator, "ResolvePayment", resolve(payment, found(1050)));
+    let done = shelf.does(operator, "ResolvePayment", resolve(payment, &found(1050)));
     assert_eq!(done.kinds, ["PaymentCaptured", "OrderPaymentCaptured", "OrderPaid"]);
     // However often it is said, by whomever.
     for again in [found(1050), not_charged()] {
-        let (code, values) = shelf.refuses(operator, "ResolvePayment", resolve(payment, again));
+        let (code, values) = shelf.refuses(operator, "ResolvePayment", resolve(payment, &again));
         assert_eq!((&*code, &values["state"]), ("not-unresolved", &json!("captured")));
     }
     assert!(shelf.outcome(payment, captured(1050)).unwrap().kinds.is_empty());
@@ -180,25 +180,43 @@ fn what_a_person_found_taken_is_counted_once() {
 }
 
 #[test]
+fn what_was_taken_for_one_try_is_not_counted_for_another() {
+    let mut shelf = Shelf::stocked();
+    let (order_id, first) = doubted(&mut shelf);
+    let declined = resolve(first, &not_charged());
+    shelf.does(Authority::Operator, "ResolvePayment", declined);
+    let second = shelf.charged(order_id, 525);
+    let third = shelf.charged(order_id, 525);
+    shelf.outcome(second, captured(525)).unwrap();
+    let doubt = wire::PaymentOutcome::Unresolved { reason: "time-out".into() };
+    shelf.outcome(third, doubt).unwrap();
+    // The gateway's books show one charge; it is the second's.
+    let (code, values) =
+        shelf.refuses(Authority::Operator, "ResolvePayment", resolve(third, &found(525)));
+    assert_eq!((&*code, &values["payment_id"]), ("gateway-payment-counted", &json!(second)));
+    shelf.does(Authority::Operator, "ResolvePayment", resolve(third, &not_charged()));
+}
+
+#[test]
 fn what_a_person_found_not_taken_lets_the_order_wait_anew() {
     let mut shelf = Shelf::stocked();
     let (order_id, payment) = doubted(&mut shelf);
     let other = shelf.ordered();
     let open = shelf.charged(other, 5);
-    let (code, _) = shelf.refuses(Authority::Operator, "ResolvePayment", resolve(open, found(5)));
+    let (code, _) = shelf.refuses(Authority::Operator, "ResolvePayment", resolve(open, &found(5)));
     assert_eq!(code, "not-unresolved", "the gateway may still answer");
     let deadline = in_15_minutes(&shelf);
     assert_eq!(shelf.expires(order_id, deadline).unwrap_err().code, "payment-open");
     shelf.now += TimeDelta::minutes(30);
     let deadline = in_15_minutes(&shelf);
-    let done = shelf.does(Authority::Operator, "ResolvePayment", resolve(payment, not_charged()));
+    let done = shelf.does(Authority::Operator, "ResolvePayment", resolve(payment, &not_charged()));
     assert_eq!(done.kinds, ["PaymentDeclined", "OrderPaymentClosed"]);
     assert_eq!(shelf.expires(order_id, deadline).unwrap().kinds[0], "OrderExpired");
     // The person was mistaken: what was taken goes back.
     let done = shelf.outcome(payment, captured(1050)).unwrap();
     assert_eq!(done.kinds.last(), Some(&"OrderRefundOpened"));
     for buyer in [ANNA, PARTNER, Authority::Backend] {
-        let body = resolve(payment, not_charged());
+        let body = resolve(payment, &not_charged());
         assert_eq!(shelf.refuses(buyer, "ResolvePayment", body).0, "not-allowed");
     }
 }
@@ -221,7 +239,7 @@ fn the_gateway_s_id_is_taken_down_before_money_moves() {
     let mut wrong = found(1050);
     wrong["captured"]["gateway_payment_id"] = json!("ch_2");
     let (code, values) =
-        shelf.refuses(Authority::Operator, "ResolvePayment", resolve(payment_id, wrong));
+        shelf.refuses(Authority::Operator, "ResolvePayment", resolve(payment_id, &wrong));
     assert_eq!((&*code, &values["expected"]), ("gateway-payment-differs", &json!("ch_1")));
     assert_eq!(shelf.outcome(payment_id, captured(1050)).unwrap().kinds[0], "PaymentCaptured");
 }

@@ -239,8 +239,12 @@ fn giving_back(counter: &mut Counter) {
         } } })
     };
     counter.shop_says_no("ResolvePayment", found(payment_id, "ch_1", 1000), "not-unresolved");
-    let doubt = wire::PaymentOutcome::Unresolved { reason: "?".into() };
-    counter.shelf.outcome(payment_id, doubt).unwrap();
+    let other = counter.shelf.charged(order, 50);
+    for payment in [payment_id, other] {
+        let doubt = wire::PaymentOutcome::Unresolved { reason: "?".into() };
+        counter.shelf.outcome(payment, doubt).unwrap();
+    }
+    counter.shop_says_no("ResolvePayment", found(other, "ch_1", 50), "gateway-payment-counted");
     for (body, code) in [
         (found(Uuid::from_u128(404), "ch_1", 1000), "payment-unknown"),
         (found(payment_id, "ch_1", 999), "amount-differs"),
