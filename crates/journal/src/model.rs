@@ -126,6 +126,13 @@ pub struct Decision<E> {
     pub open: bool,
 }
 
+impl<E> Decision<E> {
+    /// Events and nothing else: no jobs, no result, nothing still to come.
+    pub fn new(events: Vec<(String, E)>) -> Self {
+        Self { events, jobs: Vec::new(), result: Value::Null, open: false }
+    }
+}
+
 /// A job as it is born: opaque to the journal but for its id, kind and time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
@@ -150,6 +157,13 @@ pub struct Refusal {
     pub detail: String,
     /// The values that matter, a JSON object.
     pub values: Value,
+}
+
+impl Refusal {
+    /// A refusal of a kind, with the values that matter (a JSON object).
+    pub fn new(code: &str, detail: impl Into<String>, values: Value) -> Self {
+        Self { code: code.to_owned(), detail: detail.into(), values }
+    }
 }
 
 /// An event's wire form.
