@@ -1,8 +1,5 @@
-//! A bank: accounts are opened, paid into and drawn on, and a transfer moves money between two of
-//! them in one command. Nobody overdraws, however many processes write.
-//!
-//! `DATABASE_URL=postgres://… cargo run -p daybook-journal --example bank` makes schema `journal`
-//! where it is missing, and a tenant `bank`. Run twice, it answers from what it remembers.
+//! A bank: a transfer moves money between two accounts in one command, and nobody overdraws.
+//! `DATABASE_URL=postgres://… cargo run -p daybook-journal --example bank`; twice, and it remembers.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::{collections::BTreeMap, error::Error, sync::Arc};
@@ -75,8 +72,8 @@ impl Model for Bank {
     }
 }
 
-/// The whole of it, against a database; what ann and bob have in the end.
-async fn run(config: tokio_postgres::Config) -> Result<Vec<i64>, Box<dyn Error>> {
+/// What ann and bob have in the end.
+pub(crate) async fn run(config: tokio_postgres::Config) -> Result<Vec<i64>, Box<dyn Error>> {
     let manager = deadpool_postgres::Manager::new(config.clone(), tokio_postgres::NoTls);
     let pool = deadpool_postgres::Pool::builder(manager).max_size(2).build()?;
     daybook_journal::migrate(&mut **pool.get().await?).await?;

@@ -260,10 +260,14 @@ impl Api {
 
     /// What the gateway's answer becomes: the backend's own command.
     pub(crate) async fn captured(&self, payment_id: &str) -> Accepted {
+        self.captured_amount(payment_id, 250).await
+    }
+
+    pub(crate) async fn captured_amount(&self, payment_id: &str, amount: i64) -> Accepted {
         let body = json!({
             "payment_id": payment_id,
             "outcome": {"captured": {
-                "gateway_payment_id": "gw_1", "amount": 250, "currency": "GBP",
+                "gateway_payment_id": "gw_1", "amount": amount, "currency": "GBP",
             }},
         });
         let command = Command::RecordPaymentOutcome(serde_json::from_value(body).unwrap());

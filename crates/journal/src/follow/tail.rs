@@ -24,6 +24,8 @@ struct Follower {
     head: watch::Receiver<i64>,
     tenant: i32,
     filter: EventFilter,
+    /// Up to here everything is committed, as far as it has heard.
+    known: i64,
     /// Up to here everything has been looked at.
     reached: i64,
     /// Events of the last page that nobody has taken yet.
@@ -55,6 +57,7 @@ impl Reader {
             heads: heads.clone(),
             tenant,
             filter,
+            known: 0,
             reached: after,
             page: Vec::new().into_iter(),
             incarnation: None,
@@ -97,18 +100,18 @@ impl Follower {
     /// Reads the next page, or waits until there may be one.
     async fn turn(&mut self, until: i64) -> Result<(), JournalError> {
         // Marked as seen before it is compared, so that a move in between wakes the wait below.
-        let mut head = *self.head.borrow_and_update();
+        self.known = self.known.max(*self.head.borrow_and_update());
         if self.incarnation.is_none() {
             // What is there already should not wait for the first notification or look.
-            head = head.max(self.reader.head(self.tenant).await?);
+            self.known = self.known.max(self.reader.head(self.tenant).await?);
         }
-        if head <= self.reached && self.incarnation.is_some() {
+        if self.known <= self.reached && self.incarnation.is_some() {
             if self.head.changed().await.is_err() {
                 self.head = self.heads.watch(self.tenant);
             }
             return Ok(());
         }
-        let window = Window { after: self.reached, until: head.max(self.reached).min(until) };
+        let window = Window { after: self.reached, until: self.known.max(self.reached).min(until) };
         let (page, incarnation) = self
             .reader
             .page_of_history(self.tenant, window, &self.filter, self.incarnation)
