@@ -176,9 +176,8 @@ async fn plan(database: &Database, sql: &str, parameters: &[&str]) -> String {
 async fn every_read_finds_its_events_by_an_index_and_no_filter_leads_elsewhere() {
     let database = Database::create().await;
     fill(&database, 200_000, 10).await;
-    let window = |kinds, prefix, correlation| {
-        ["1", "100000", "120000", kinds, prefix, correlation, "500"]
-    };
+    let window =
+        |kinds, prefix, correlation| ["1", "100000", "120000", kinds, prefix, correlation, "500"];
     for parameters in [
         window("'{}'", "null", "null"),
         window("'{Rare}'", "null", "null"),
@@ -186,14 +185,12 @@ async fn every_read_finds_its_events_by_an_index_and_no_filter_leads_elsewhere()
         window("'{}'", "'nothing'", "null"),
         window("'{}'", "null", "'0199c2a4-5c00-7e3a-8a51-3f1f0d4b7c10'"),
     ] {
-        for sql in [
-            include_str!("../src/reader/events.sql"),
-            include_str!("../src/reader/count.sql"),
-        ] {
+        for sql in
+            [include_str!("../src/reader/events.sql"), include_str!("../src/reader/count.sql")]
+        {
             let plan = plan(&database, sql, &parameters).await;
             assert!(plan.contains("events_pkey"), "{parameters:?}\n{plan}");
-            let conditions =
-                r#"Index Cond: ((tenant = 1) AND ("position" > 100000) AND ("position" <= 120000))"#;
+            let conditions = r#"Index Cond: ((tenant = 1) AND ("position" > 100000) AND ("position" <= 120000))"#;
             // By whichever means, what is looked at is the window and no more.
             assert!(plan.contains(conditions), "{parameters:?}\n{plan}");
             assert_eq!(plan.matches("Index Cond").count(), 1, "{parameters:?}\n{plan}");
@@ -378,9 +375,7 @@ async fn a_follower_stops_where_the_history_is_another_one() {
     // As after a restore: the id was made for another cluster.
     let client = database.client().await;
     client
-        .batch_execute(
-            "update journal.incarnations set system_identifier = system_identifier + 1",
-        )
+        .batch_execute("update journal.incarnations set system_identifier = system_identifier + 1")
         .await
         .unwrap();
     let mut last = 1;

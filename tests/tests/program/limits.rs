@@ -82,7 +82,8 @@ async fn a_full_queue_is_answered_at_once_by_name() {
         let key = uuid::Uuid::new_v4().to_string();
         let sent = operator.command("ReceiveStock", &key, &body);
         // One that finds room would wait for the lock.
-        let answer = tokio::time::timeout(std::time::Duration::from_millis(300), sent).await.ok()?;
+        let answer =
+            tokio::time::timeout(std::time::Duration::from_millis(300), sent).await.ok()?;
         (answer.status == 503).then_some(answer)
     })
     .await;

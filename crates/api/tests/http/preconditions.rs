@@ -52,9 +52,11 @@ async fn each_command_insists_on_the_stream_that_it_names() {
     let adjust = json!({"sku": "A b", "quantity": -1, "reason": "damaged"});
     insisting(&api, "AdjustStock", "stock-A b", &adjust).await;
 
-    let place = |id: uuid::Uuid| json!({
-        "order_id": id, "currency": "GBP", "lines": [{"sku": "A b", "quantity": 2}],
-    });
+    let place = |id: uuid::Uuid| {
+        json!({
+            "order_id": id, "currency": "GBP", "lines": [{"sku": "A b", "quantity": 2}],
+        })
+    };
     let ids: Vec<uuid::Uuid> = (0..3).map(|_| uuid::Uuid::new_v4()).collect();
     for id in &ids {
         insisting(&api, "PlaceOrder", &format!("order-{id}"), &place(*id)).await;
@@ -107,13 +109,21 @@ async fn headers_that_say_nothing_clear_are_400_by_name() {
     ] {
         let request = api.command("AddProduct", "k", &body).header(name, value);
         let problem = send(request).await.problem(400, "invalid-request");
-        assert_eq!((&problem["field"], &problem["in"]), (&json!(name), &json!("header")), "{value}");
+        assert_eq!(
+            (&problem["field"], &problem["in"]),
+            (&json!(name), &json!("header")),
+            "{value}"
+        );
     }
-    let both =
-        api.command("AddProduct", "k", &body).header("if-match", "\"0\"").header("if-none-match", "*");
+    let both = api
+        .command("AddProduct", "k", &body)
+        .header("if-match", "\"0\"")
+        .header("if-none-match", "*");
     assert_eq!(send(both).await.problem(400, "invalid-request")["field"], "If-Match");
-    let twice =
-        api.command("AddProduct", "k", &body).header("if-match", "\"0\"").header("if-match", "\"0\"");
+    let twice = api
+        .command("AddProduct", "k", &body)
+        .header("if-match", "\"0\"")
+        .header("if-match", "\"0\"");
     assert_eq!(send(twice).await.problem(400, "invalid-request")["field"], "If-Match");
     assert_eq!(api.head().await, 0, "nothing was appended");
     api.stop().await;
@@ -126,11 +136,13 @@ async fn somebody_else_s_order_has_no_version_to_insist_on() {
     let order_id = api.order("A", "order").await;
     let stranger = api.key(Role::Customer).await.secret;
     let mut answers = Vec::new();
-    for (number, id) in [order_id.as_str(), "0199c2a4-5c00-7e3a-8a51-3f1f0d4b7c10"].iter().enumerate()
+    for (number, id) in
+        [order_id.as_str(), "0199c2a4-5c00-7e3a-8a51-3f1f0d4b7c10"].iter().enumerate()
     {
         let body = json!({"order_id": id, "reason": "x"});
         let request = api.command_of(&stranger, "CancelOrder", &format!("k{number}"), &body);
-        let problem = send(request.header("if-match", "\"99\"")).await.problem(422, "order-unknown");
+        let problem =
+            send(request.header("if-match", "\"99\"")).await.problem(422, "order-unknown");
         answers.push(problem["detail"].clone());
     }
     assert_eq!(answers[0], answers[1]);
