@@ -33,6 +33,19 @@ pub trait Model: Send + Sync + 'static {
         now: DateTime<Utc>,
     ) -> Result<Decision<Self::Event>, Refusal>;
 
+    /// Whether whoever sent the command may learn the version of `stream` where the command is
+    /// refused. If so, an `If-Match` that does not hold goes before the refusal; if not, the
+    /// refusal is the answer, and it says nothing of the stream. A stream without events has no
+    /// version to learn, unless the model says otherwise.
+    fn may_learn_version(
+        &self,
+        _command: &Self::Command,
+        loaded: &Loaded<Self::State>,
+        stream: &str,
+    ) -> bool {
+        loaded.get(stream).is_some()
+    }
+
     /// The state of `stream` after `event`; `None` is a stream without events.
     fn evolve(
         &self,

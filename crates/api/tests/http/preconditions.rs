@@ -92,6 +92,37 @@ async fn each_command_insists_on_the_stream_that_it_names() {
 }
 
 #[tokio::test]
+async fn what_must_be_new_and_is_not_is_412_though_it_would_be_refused_anyway() {
+    let api = Api::start().await;
+    api.product("A", 10).await;
+    let product = json!({"sku": "A", "name": "a", "price": 250, "currency": "GBP"});
+    let again = api.command("AddProduct", "k1", &product).header("if-none-match", "*");
+    let problem = send(again).await.problem(412, "version-conflict");
+    assert_eq!((&problem["stream"], &problem["actual"]), (&json!("product-A"), &json!(1)));
+    // Not remembered: without the header it is decided, and refused.
+    send(api.command("AddProduct", "k1", &product)).await.problem(422, "product-exists");
+
+    let order_id = api.order("A", "order").await;
+    let order =
+        json!({"order_id": order_id, "currency": "GBP", "lines": [{"sku": "A", "quantity": 1}]});
+    let place = |who: &str, key: &str| {
+        send(api.command_of(who, "PlaceOrder", key, &order).header("if-none-match", "*"))
+    };
+    place(&api.operator, "k2").await.problem(412, "version-conflict");
+    place(&api.customer, "k3").await.problem(412, "version-conflict");
+    let stranger = api.key(Role::Customer).await.secret;
+    let refused = place(&stranger, "k4").await.problem(422, "order-exists");
+    assert_eq!(refused["actual"], Value::Null, "its version is nobody else's business");
+
+    // A version that has passed is that, whatever else would be wrong with the command.
+    let cancel = json!({"order_id": order_id, "reason": "x"});
+    send(api.command("CancelOrder", "k5", &cancel)).await.ok();
+    let late = api.command("CancelOrder", "k6", &cancel).header("if-match", "\"1\"");
+    assert_eq!(send(late).await.problem(412, "version-conflict")["actual"], 2);
+    api.stop().await;
+}
+
+#[tokio::test]
 async fn headers_that_say_nothing_clear_are_400_by_name() {
     let api = Api::start().await;
     let body = json!({"sku": "A", "name": "a", "price": 250, "currency": "GBP"});

@@ -357,13 +357,15 @@ fn decide_one<M: Model>(
     let settings = &rules.settings;
     let loaded = load(view, &submission.command)?;
     let now = submission.occurred_at.unwrap_or(recorded_at).trunc_subsecs(6);
-    let decision = rules
-        .model
-        .decide(&submission.command, &loaded, now)
-        .map_err(|refusal| Refused::By(Verdict::Refused(refusal)))?;
+    let decided = rules.model.decide(&submission.command, &loaded, now);
+    // A version that isn't there goes before a refusal, unless the sender may not know of the
+    // stream: then it must not learn its version either.
+    let insists_on = submission.if_match.as_ref().filter(|wanted| {
+        decided.is_ok()
+            || rules.model.may_learn_version(&submission.command, &loaded, &wanted.stream)
+    });
     drop(loaded);
-    // After deciding, so that somebody who may not know of a stream doesn't learn its version.
-    if let Some(wanted) = &submission.if_match {
+    if let Some(wanted) = insists_on {
         let actual = match view.get(&wanted.stream) {
             Some(cached) => cached.version,
             None => return Err(Refused::Cold(wanted.stream.clone())),
@@ -377,6 +379,7 @@ fn decide_one<M: Model>(
             .into());
         }
     }
+    let decision = decided.map_err(|refusal| Refused::By(Verdict::Refused(refusal)))?;
     limit("events_per_command", decision.events.len(), settings.command_events)?;
 
     let unstorable = |what: &str, broken: canonical::RuleBroken| {
