@@ -380,7 +380,7 @@ async fn a_follower_stops_where_the_history_is_another_one() {
         .unwrap();
     let mut last = 1;
     let error = loop {
-        match events.next().await.unwrap() {
+        match tokio::time::timeout(SOON, events.next()).await.unwrap().unwrap() {
             Ok(event) => last = event.position,
             Err(error) => break error,
         }
