@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, error::Error, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use daybook_journal::{
-    CorruptEvent, Decision, Encoded, IdempotencyKey, Loaded, MacKeys, Model, Reader, Refusal,
-    StreamRange, Submission, Writer, WriterConfig,
+    CorruptEvent, Decision, Encoded, IdempotencyKey, Loaded, MacKeys, Model, NotActivated, Reader,
+    Refusal, StreamRange, Submission, Writer, WriterConfig,
 };
 use futures::TryStreamExt;
 use serde_json::{Value, json};
@@ -62,8 +62,8 @@ impl Model for Bank {
         Ok(balance.unwrap_or(0) + moved.0)
     }
 
-    fn encode(&self, moved: &Moved) -> Encoded {
-        Encoded { kind: "Moved", schema_version: 1, data: json!({ "by": moved.0 }) }
+    fn encode(&self, moved: &Moved) -> Result<Encoded, NotActivated> {
+        Ok(Encoded { kind: "Moved", schema_version: 1, data: json!({ "by": moved.0 }) })
     }
 
     fn decode(&self, _kind: &str, _version: i16, data: &str) -> Result<Moved, CorruptEvent> {

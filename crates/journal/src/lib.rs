@@ -28,7 +28,7 @@
 //! use chrono::{DateTime, Utc};
 //! use daybook_journal::{
 //!     CorruptEvent, Decision, Encoded, EventFilter, Heads, IdempotencyKey, Loaded, MacKeys, Model,
-//!     Reader, Refusal, Submission, Writer, WriterConfig,
+//!     NotActivated, Reader, Refusal, Submission, Writer, WriterConfig,
 //! };
 //! use futures::StreamExt;
 //! use serde_json::json;
@@ -61,8 +61,8 @@
 //!     fn evolve(&self, _: &str, n: Option<u64>, _: &Incremented) -> Result<u64, CorruptEvent> {
 //!         Ok(n.unwrap_or(0) + 1)
 //!     }
-//!     fn encode(&self, _: &Incremented) -> Encoded {
-//!         Encoded { kind: "Incremented", schema_version: 1, data: json!({}) }
+//!     fn encode(&self, _: &Incremented) -> Result<Encoded, NotActivated> {
+//!         Ok(Encoded { kind: "Incremented", schema_version: 1, data: json!({}) })
 //!     }
 //!     fn decode(&self, kind: &str, _: i16, _: &str) -> Result<Incremented, CorruptEvent> {
 //!         match kind {

@@ -1,5 +1,7 @@
 //! `If-Match` and `If-None-Match`: of the stream that a command names, or nothing happens.
 
+use std::collections::BTreeSet;
+
 use daybook_identity::Role;
 use serde_json::{Value, json};
 
@@ -57,20 +59,17 @@ async fn each_command_insists_on_the_stream_that_it_names() {
             "order_id": id, "currency": "GBP", "lines": [{"sku": "A b", "quantity": 2}],
         })
     };
-    let ids: Vec<uuid::Uuid> = (0..3).map(|_| uuid::Uuid::new_v4()).collect();
-    for id in &ids {
+    let ids: Vec<uuid::Uuid> = (0..4).map(|_| uuid::Uuid::new_v4()).collect();
+    for id in &ids[..3] {
         insisting(&api, "PlaceOrder", &format!("order-{id}"), &place(*id)).await;
     }
     let cancelled = format!("order-{}", ids[0]);
     let cancel = json!({"order_id": ids[0], "reason": "x"});
     insisting(&api, "CancelOrder", &cancelled, &cancel).await;
 
-    let recorded = format!("order-{}", ids[1]);
     let record = json!({
         "order_id": ids[1], "amount": 500, "currency": "GBP", "method": "cash", "reference": "1",
     });
-    insisting(&api, "RecordPayment", &recorded, &record).await;
-
     let order = format!("order-{}", ids[2]);
     let charge = json!({
         "order_id": ids[2], "amount": 500, "currency": "GBP", "gateway_token": "tok_1",
@@ -88,6 +87,28 @@ async fn each_command_insists_on_the_stream_that_it_names() {
         "order_id": ids[2], "lines": [{"line": 1, "quantity": 1}], "refund": "settled_elsewhere",
     });
     insisting(&api, "ReturnItems", &order, &items).await;
+
+    let charge = json!({
+        "order_id": ids[1], "payment_id": ids[3], "amount": 500, "currency": "GBP",
+        "gateway_token": "tok_1",
+    });
+    send(api.command("ChargePayment", "charge", &charge)).await;
+    let unresolved = json!({"unresolved": {"reason": "no answer"}});
+    api.payment_ended(&ids[3].to_string(), &unresolved).await;
+    let resolve = json!({"payment_id": ids[3], "outcome": {"not_charged": {"reason": "looked"}}});
+    insisting(&api, "ResolvePayment", &format!("payment-{}", ids[3]), &resolve).await;
+    insisting(&api, "RecordPayment", &format!("order-{}", ids[1]), &record).await;
+    insisting(&api, "DiscontinueProduct", "product-A b", &json!({"sku": "A b"})).await;
+
+    let sent: BTreeSet<String> = api
+        .events()
+        .await
+        .iter()
+        .map(|event| serde_json::from_str::<Value>(&event.meta).unwrap()["command"].to_string())
+        .collect();
+    for command in daybook_commands::catalogue() {
+        assert!(sent.contains(&format!("{:?}", command.name)), "{} is not tried", command.name);
+    }
     api.stop().await;
 }
 
