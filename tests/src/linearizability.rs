@@ -27,7 +27,7 @@ pub trait Model {
 }
 
 /// One operation of a history.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Operation<C, A> {
     /// What was asked.
     pub call: C,
@@ -69,7 +69,7 @@ pub fn check<M: Model>(
     let mut done_answered = 0;
     let mut farthest = 0;
     let mut seen: HashSet<(Vec<u64>, M::State)> = HashSet::new();
-    let candidates = remaining(history, &done);
+    let candidates = may_follow(model, &initial, history, &done);
     let mut path = vec![Branch { state: initial, candidates, chosen: None }];
     let mut steps = 0;
     while let Some(branch) = path.last_mut() {
@@ -99,7 +99,7 @@ pub fn check<M: Model>(
             branch.chosen = Some(next);
             done_answered += usize::from(operation.answer.is_some());
             farthest = farthest.max(done_answered);
-            let candidates = remaining(history, &done);
+            let candidates = may_follow(model, &state, history, &done);
             path.push(Branch { state, candidates, chosen: None });
         } else {
             done.remove(next);
@@ -110,8 +110,10 @@ pub fn check<M: Model>(
 
 /// Operations that may come next: none that was called after another one, still to come, had been
 /// answered. Answered ones first, the sooner answered the sooner.
-fn remaining<C: PartialEq, A>(
-    history: &[Operation<C, A>],
+fn may_follow<M: Model>(
+    model: &M,
+    state: &M::State,
+    history: &[Operation<M::Call, M::Answer>],
     done: &Done,
 ) -> std::vec::IntoIter<usize> {
     let open = || (0..history.len()).filter(|index| !done.contains(*index));
@@ -120,21 +122,32 @@ fn remaining<C: PartialEq, A>(
         .map(|index| history[index].answered_at)
         .min()
         .unwrap_or(u64::MAX);
-    let mut next: Vec<usize> =
+    let mut all: Vec<usize> =
         open().filter(|index| history[*index].called_at <= first_answer).collect();
-    next.sort_by_key(|index| {
+    all.sort_by_key(|index| {
         let operation = &history[*index];
         let open = operation.answer.is_none();
         (open, if open { operation.called_at } else { operation.answered_at })
     });
-    // Of equal calls without an answer, the first may stand for all: whatever holds with a later
-    // one in its place holds with it.
-    let mut distinct: Vec<usize> = Vec::with_capacity(next.len());
-    for index in next {
+    let mut distinct: Vec<usize> = Vec::with_capacity(all.len());
+    for index in all {
+        let operation = &history[index];
+        if operation.answer.is_some() {
+            // One that fits and changes nothing may come now, whatever comes after it: any order
+            // with it in a later place is as good with it here.
+            let after = model.step(state, &operation.call, operation.answer.as_ref());
+            if after.as_ref() == Some(state) {
+                return vec![index].into_iter();
+            }
+            distinct.push(index);
+            continue;
+        }
+        // Of equal calls without an answer, the first may stand for all: whatever holds with a
+        // later one in its place holds with it.
         let equal = |other: &usize| {
-            history[*other].answer.is_none() && history[*other].call == history[index].call
+            history[*other].answer.is_none() && history[*other].call == operation.call
         };
-        if history[index].answer.is_some() || !distinct.iter().any(equal) {
+        if !distinct.iter().any(equal) {
             distinct.push(index);
         }
     }
@@ -165,8 +178,23 @@ impl Done {
 }
 
 /// A product's stock: what is available, and the version of its stream.
-#[derive(Debug, Clone, Copy)]
-pub struct Stock;
+#[derive(Debug, Clone, Default)]
+pub struct Stock {
+    /// Versions that answers name as theirs: no operation without an answer had one of them.
+    claimed: HashSet<i64>,
+}
+
+impl Stock {
+    /// The stock that a history is of.
+    pub fn of(history: &[Operation<StockCall, StockAnswer>]) -> Self {
+        let version = |answer: StockAnswer| match answer {
+            StockAnswer::Accepted(version) => Some(version),
+            StockAnswer::Refused(_) => None,
+        };
+        let answers = history.iter().filter_map(|operation| operation.answer);
+        Self { claimed: answers.filter_map(version).collect() }
+    }
+}
 
 /// What is asked of a stock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +241,7 @@ impl Model for Stock {
         };
         let accepted = (available >= 0).then_some(StockState { available, version });
         match answer {
-            None => accepted,
+            None => accepted.filter(|_| !self.claimed.contains(&version)),
             Some(StockAnswer::Accepted(at)) => accepted.filter(|_| *at == version),
             Some(StockAnswer::Refused(left)) => {
                 (accepted.is_none() && *left == state.available).then_some(*state)
@@ -241,7 +269,7 @@ mod tests {
     }
 
     fn checked(history: &[Operation<StockCall, StockAnswer>]) -> Checked {
-        check(&Stock, EMPTY, history, 1_000_000)
+        check(&Stock::of(history), EMPTY, history, 1_000_000)
     }
 
     fn is_linearizable(history: &[Operation<StockCall, StockAnswer>]) -> bool {
