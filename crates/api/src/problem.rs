@@ -120,9 +120,11 @@ impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
         let text = causes(&error);
         match error {
-            JournalError::Pool(_) | JournalError::Timeout(_) => Self::Unavailable(text),
-            JournalError::Database(e) if e.is_closed() => Self::Unavailable(text),
-            JournalError::Database(_)
+            // A connection that an operator ended, a server that starts: it passes.
+            error if error.is_transient() => Self::Unavailable(text),
+            JournalError::Pool(_)
+            | JournalError::Timeout(_)
+            | JournalError::Database(_)
             | JournalError::DamagedRecord(_)
             | JournalError::TenantName(_)
             | JournalError::AnotherHistory => Self::Internal(text),
@@ -135,9 +137,8 @@ impl From<IdentityError> for Failure {
         let text = causes(&error);
         match error {
             IdentityError::Pool(_) => Self::Unavailable(text),
-            IdentityError::Database(e) if e.is_closed() => Self::Unavailable(text),
-            IdentityError::Database(_)
-            | IdentityError::Subject(_)
+            IdentityError::Database(error) => JournalError::Database(error).into(),
+            IdentityError::Subject(_)
             | IdentityError::NoFreeId
             | IdentityError::Label(_)
             | IdentityError::Role { .. } => Self::Internal(text),

@@ -51,9 +51,15 @@ impl JournalError {
         match self {
             Self::Pool(_) | Self::Timeout(_) => true,
             // Classes 08, 40, 53 and 57: connection, rollback, resources, an operator's doing.
-            Self::Database(error) => error.code().is_none_or(|code| {
-                ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class))
-            }),
+            Self::Database(error) => match error.code() {
+                Some(code) => {
+                    ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class))
+                }
+                None => {
+                    let broken = std::error::Error::source(error);
+                    error.is_closed() || broken.is_some_and(|e| e.is::<std::io::Error>())
+                }
+            },
             Self::DamagedRecord(_) | Self::TenantName(_) | Self::AnotherHistory => false,
         }
     }

@@ -1,8 +1,11 @@
 //! Limits: each is refused by name, with the value and the limit, and can be set.
 
 use daybook_tests::{Client, Installation, Role, problem_code};
-use futures::future::join_all;
+use futures::{StreamExt, stream::FuturesUnordered};
 use serde_json::{Value, json};
+
+/// Commands that are sent at once to fill a queue.
+const AT_ONCE: usize = 1_300;
 
 async fn operator_of(installation: &Installation) -> (daybook_tests::Process, Client) {
     let server = installation.start("serve").await;
@@ -68,31 +71,21 @@ async fn a_full_queue_is_answered_at_once_by_name() {
     let mut database = installation.connect().await;
     let lock = database.transaction().await.expect("a transaction");
     lock.execute("select journal.lock(1)", &[]).await.expect("the lock");
-    let sending: Vec<_> = (0..8)
-        .map(|_| {
-            let operator = operator.clone();
-            tokio::spawn(async move {
-                let key = uuid::Uuid::new_v4().to_string();
-                operator.command("ReceiveStock", &key, &json!({"sku": "A", "quantity": 1})).await
-            })
+    // More than wait in the queue and in the batches on their way together.
+    let body = json!({"sku": "A", "quantity": 1});
+    let mut sending: FuturesUnordered<_> = (0..AT_ONCE)
+        .map(|_| async {
+            let key = uuid::Uuid::new_v4().to_string();
+            operator.command("ReceiveStock", &key, &body).await
         })
         .collect();
-    let body = json!({"sku": "A", "quantity": 1});
-    let full = daybook_tests::until("a refusal", std::time::Duration::from_secs(30), || async {
-        let key = uuid::Uuid::new_v4().to_string();
-        let sent = operator.command("ReceiveStock", &key, &body);
-        // One that finds room would wait for the lock.
-        let answer =
-            tokio::time::timeout(std::time::Duration::from_millis(300), sent).await.ok()?;
-        (answer.status == 503).then_some(answer)
-    })
-    .await;
-    assert_eq!(problem_code(&full), "overloaded");
+    // Nobody is answered before the lock is free but those for whom there is no room.
+    let full = sending.next().await.expect("an answer");
+    assert_eq!((full.status, problem_code(&full).as_str()), (503, "overloaded"));
     assert_eq!(full.headers["retry-after"], "1");
     assert_eq!(limit_of(&full), ("queue_commands".to_owned(), 3, 2));
     lock.rollback().await.expect("the lock is given back");
-    for answer in join_all(sending).await {
-        let answer = answer.expect("no sender panics");
+    while let Some(answer) = sending.next().await {
         assert!(matches!(answer.status, 200 | 503), "{} {}", answer.status, answer.text);
     }
 }
