@@ -20,6 +20,9 @@ use crate::{
     submission::Outcome,
 };
 
+/// Classes of SQLSTATE that pass: connection, rollback, resources, an operator's doing.
+const TRANSIENT_CLASSES: [&str; 4] = ["08", "40", "53", "57"];
+
 /// Reading failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -50,16 +53,14 @@ impl JournalError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Pool(_) | Self::Timeout(_) => true,
-            // Classes 08, 40, 53 and 57: connection, rollback, resources, an operator's doing.
-            Self::Database(error) => match error.code() {
-                Some(code) => {
-                    ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class))
+            Self::Database(error) => {
+                if let Some(code) = error.code() {
+                    return TRANSIENT_CLASSES.iter().any(|class| code.code().starts_with(class));
                 }
-                None => {
-                    let broken = std::error::Error::source(error);
-                    error.is_closed() || broken.is_some_and(|e| e.is::<std::io::Error>())
-                }
-            },
+                let cause = std::error::Error::source(error);
+                error.is_closed()
+                    || cause.is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+            }
             Self::DamagedRecord(_) | Self::TenantName(_) | Self::AnotherHistory => false,
         }
     }

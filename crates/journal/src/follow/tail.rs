@@ -81,7 +81,8 @@ impl Follower {
             if self.ended || self.reached >= until {
                 return None;
             }
-            match self.turn(until).await {
+            // Boxed: what is on the way of a read is large, and its user has to carry it.
+            match Box::pin(self.turn(until)).await {
                 Ok(()) => pause = RETRY_MIN,
                 Err(error) if error.is_transient() => {
                     // Nothing of the page that failed was taken: it is read again from the start.

@@ -62,7 +62,8 @@ impl Reader {
                 if after >= until {
                     return Ok(None);
                 }
-                let page = reader.page(tenant, Window { after, until }, &filter).await?;
+                let window = Window { after, until };
+                let page = Box::pin(reader.page(tenant, window, &filter)).await?;
                 let reached = page.reached;
                 Ok(Some((page, (reached, Some(until)))))
             }
@@ -89,7 +90,8 @@ impl Reader {
                 let Some(from) = from.filter(|_| wanted > 0) else {
                     return Ok::<_, JournalError>(None);
                 };
-                let events = reader.stream_page(tenant, &name, direction, from, wanted).await?;
+                let page = reader.stream_page(tenant, &name, direction, from, wanted);
+                let events = Box::pin(page).await?;
                 let Some(last) = events.last().map(|last| last.version) else { return Ok(None) };
                 let next = match direction {
                     Direction::Forward => last.checked_add(1),
