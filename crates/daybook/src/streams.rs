@@ -15,7 +15,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use crate::{cli::Streams, config::Settings, wiring};
+use crate::{
+    cli::Streams,
+    config::Settings,
+    database::{self, Login},
+    wiring,
+};
 
 /// Lines that are written together at most.
 const LINES_AT_ONCE: usize = 500;
@@ -52,7 +57,7 @@ async fn show(
     range: StreamRange,
     json: bool,
 ) -> anyhow::Result<()> {
-    let reader = Reader::new(wiring::pool(settings)?);
+    let reader = Reader::new(wiring::pool(settings, database::config(settings, Login::Serve)?)?);
     let tenant = wiring::tenant(&reader, settings).await?;
     let end = reader.stream_end(tenant.id, stream).await?.with_context(|| {
         let kind = stream.split_inclusive('-').next().unwrap_or_default();
@@ -72,7 +77,7 @@ async fn show(
 }
 
 async fn list(settings: &Settings, prefix: &str, after: &str, limit: i64) -> anyhow::Result<()> {
-    let reader = Reader::new(wiring::pool(settings)?);
+    let reader = Reader::new(wiring::pool(settings, database::config(settings, Login::Serve)?)?);
     let tenant = wiring::tenant(&reader, settings).await?;
     let ends = reader.streams(tenant.id, prefix, after, limit).await?;
     let mut out = io::stdout().lock();
@@ -95,7 +100,7 @@ async fn tail(
     filter: EventFilter,
     json: bool,
 ) -> anyhow::Result<()> {
-    let reader = Reader::new(wiring::pool(settings)?);
+    let reader = Reader::new(wiring::pool(settings, database::config(settings, Login::Serve)?)?);
     let tenant = wiring::tenant(&reader, settings).await?;
     let known = daybook_commands::event_types();
     if let Some(unknown) = filter.kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
@@ -105,7 +110,7 @@ async fn tail(
         Some(first) => first - 1,
         None => reader.head(tenant.id).await?,
     };
-    let (heads, listening) = Heads::new(settings.database()?, reader.clone());
+    let (heads, listening) = Heads::new(database::config(settings, Login::Serve)?, reader.clone());
     let stop = CancellationToken::new();
     let _stop_with_me = stop.clone().drop_guard();
     tokio::spawn(listening.run(stop));

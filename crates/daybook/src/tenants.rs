@@ -2,11 +2,11 @@
 
 use daybook_journal::{JournalError, Reader};
 
-use crate::{cli::Tenants, config::Settings, tools::say, wiring};
+use crate::{cli::Tenants, config::Settings, database, tools::say, wiring};
 
 /// Does what `daybook tenants` is asked.
 pub(crate) async fn run(settings: &Settings, command: Tenants) -> anyhow::Result<()> {
-    let reader = Reader::new(wiring::pool(settings)?);
+    let reader = Reader::new(wiring::pool(settings, database::owner(settings)?)?);
     let known = wiring::tenants(&reader).await?;
     match command {
         Tenants::Add { name } => {
