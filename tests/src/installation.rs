@@ -3,13 +3,13 @@
 use std::{
     net::TcpListener,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio_postgres::NoTls;
 use uuid::Uuid;
 
@@ -167,6 +167,21 @@ impl Installation {
     /// When it can't be started.
     pub async fn run(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().await.expect("the program can be started")
+    }
+
+    /// Starts `daybook` with arguments, its standard output to be read, its errors to be seen.
+    /// Killed when dropped.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command()
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program can be started")
     }
 
     /// Runs `daybook` with arguments and returns its standard output.

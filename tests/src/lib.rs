@@ -6,6 +6,7 @@
 mod client;
 mod environment;
 mod installation;
+pub mod linearizability;
 mod process;
 mod shop;
 mod wait;

@@ -79,11 +79,45 @@ impl Process {
         self.child.kill().await.expect("a child can be killed");
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it has ended and been waited for.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it has not been waited for")
+    }
+
+    /// SIGSTOP: it stays where it is, in the middle of whatever it does.
+    pub async fn pause(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// SIGCONT: it goes on.
+    pub async fn resume(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().await;
+        assert!(sent.expect("kill can be run").success(), "process {pid} can't be signalled");
+    }
+
+    /// The most memory that it has had so far, bytes.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("a process can be looked at");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its peak");
+        let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok());
+        kib.expect("a number") * 1024
+    }
+
     /// SIGTERM, and waits until it has ended.
     pub async fn stop(mut self) -> ExitStatus {
-        let pid = self.child.id().expect("it has not been waited for").to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
-        assert!(sent.expect("kill can be run").success(), "process {pid} can't be signalled");
+        self.signal("-TERM").await;
         tokio::time::timeout(STOP, self.child.wait())
             .await
             .unwrap_or_else(|_late| panic!("daybook {} did not stop within {STOP:?}", self.role))

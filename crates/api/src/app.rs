@@ -192,8 +192,8 @@ impl App {
             Endpoint::Command(name) => commands::execute(self, &principal, name, request).await?,
             Endpoint::NoCommand => return Err(commands::unknown(&request.path["name"])),
             Endpoint::ByKey => commands::by_key(self, &principal, &request).await?,
-            Endpoint::Stream => events::stream(self, &principal, &request).await?,
-            Endpoint::Events => events::events(self, &principal, &request).await?,
+            Endpoint::Stream => Box::pin(events::stream(self, &principal, &request)).await?,
+            Endpoint::Events => Box::pin(events::events(self, &principal, &request)).await?,
             Endpoint::Query(index) => {
                 queries::run(self, &principal, &self.declared[*index], &request).await?
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use daybook_commands::{Authority, BadCommand, Command};
 use daybook_identity::{Principal, Role};
-use daybook_journal::{Accepted, Outcome, Verdict};
+use daybook_journal::{Accepted, Outcome, SubmitError, Verdict};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -81,7 +81,10 @@ pub(crate) async fn execute(
             },
         )
         .await
-        .map_err(Failure::Submit)?;
+        .map_err(|error| match error {
+            SubmitError::Overloaded => Failure::QueueFull { limit: app.limits.queue_commands },
+            other => Failure::Submit(other),
+        })?;
     let Outcome { verdict, repeated } = outcome;
     let mut response = match verdict {
         Verdict::Refused(refusal) => Problem::refusal(refusal).into_response(),

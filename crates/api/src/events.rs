@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use daybook_identity::Principal;
-use daybook_journal::{EventFilter, StoredEvent};
+use daybook_journal::{Direction, EventFilter, StoredEvent, StreamRange};
+use futures::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
+use uuid::Uuid;
 use warp::{
     http::{HeaderValue, StatusCode, header},
     reply::Response,
@@ -12,6 +14,7 @@ use warp::{
 
 use crate::{
     app::{App, Request, json, set_position},
+    body,
     problem::{Failure, Part},
     request,
 };
@@ -59,43 +62,98 @@ fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-/// One page of a stream, oldest first.
+/// One page of a stream, from either end, sent as it is read.
 pub(crate) async fn stream(
     app: &App,
     principal: &Principal,
     request: &Request,
 ) -> Result<Response, Failure> {
-    let stream = &request.path["stream"];
+    let name = &request.path["stream"];
     let mut parameters = request::query(&request.query)?;
-    let from = request::number(&mut parameters, "from_version", 1..=i32::MAX)?.unwrap_or(1);
-    let limit = limit(app, &mut parameters)?;
+    let from = request::number(&mut parameters, "from_version", 1..=i32::MAX)?;
+    let direction = parameters.remove("direction").map(|text| direction(&text)).transpose()?;
+    let limit = limit(&mut parameters, app.limits.page_events)?;
     request::none_left(&parameters)?;
-    if stream.contains('\0') {
+    if name.contains('\0') {
         return Err(Failure::NotFound);
     }
 
-    // One more than asked for says whether there is more.
-    let mut events = app.reader.stream(principal.tenant, stream, from, limit + 1).await?;
-    if events.is_empty() && (from == 1 || !exists(app, principal.tenant, stream).await?) {
-        return Err(Failure::NotFound);
-    }
-    let next = events.get(as_length(limit)).map(|event| event.version);
-    events.truncate(as_length(limit));
-    let items = events.iter().map(encode).collect::<Result<Vec<_>, _>>()?.join(",");
-    let next = json!(next.map(|version| version.to_string()));
-    let mut response = json(StatusCode::OK, format!(r#"{{"items":[{items}],"next":{next}}}"#));
-    if let Some(last) = events.last() {
-        set_position(&mut response, last.position);
-    }
+    // Where it ends now says what the page will hold: versions have no gap and events stay.
+    let end = app.reader.stream_end(principal.tenant, name).await?.ok_or(Failure::NotFound)?;
+    let direction = direction.unwrap_or_default();
+    let span = Span::new(direction, from, limit, end.version);
+    let next = json!(span.next.map(|version| version.to_string()));
+    let mut response = if span.count == 0 {
+        json(StatusCode::OK, format!(r#"{{"items":[],"next":{next}}}"#))
+    } else {
+        // An event is ready where its page is: a piece is at most one page.
+        let pieces = app
+            .reader
+            .read_stream(
+                principal.tenant,
+                name,
+                StreamRange { direction, from_version: Some(span.first), limit: Some(span.count) },
+            )
+            .ready_chunks(as_length(app.limits.page_events))
+            .enumerate()
+            .map(|(number, events)| {
+                let mut text = String::new();
+                for (place, event) in events.into_iter().enumerate() {
+                    let first = number == 0 && place == 0;
+                    text.push_str(if first { r#"{"items":["# } else { "," });
+                    text.push_str(&encode(&event?)?);
+                }
+                Ok(text)
+            })
+            .chain(stream::once(async move { Ok(format!(r#"],"next":{next}}}"#)) }));
+        body::flowing(pieces, "application/json").await?
+    };
+    set_position(&mut response, end.position);
     Ok(response)
 }
 
-async fn exists(app: &App, tenant: i32, stream: &str) -> Result<bool, Failure> {
-    Ok(!app.reader.stream(tenant, stream, 1, 1).await?.is_empty())
+/// What a page of a stream holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    /// First version.
+    first: i32,
+    /// How many.
+    count: i64,
+    /// First version of the next page.
+    next: Option<i32>,
 }
 
-/// One page of all events, as NDJSON. `Daybook-Position` is how far it has looked: the `after` of
-/// the next page, even where the filter lets nothing through.
+impl Span {
+    /// At most `limit` events from a version on, of a stream that ends at `end`.
+    fn new(direction: Direction, from: Option<i32>, limit: i64, end: i32) -> Self {
+        match direction {
+            Direction::Forward => {
+                let first = from.unwrap_or(1);
+                let count = (i64::from(end) - i64::from(first) + 1).clamp(0, limit);
+                let next = i64::from(first) + count;
+                let next = (count > 0 && next <= i64::from(end)).then_some(next);
+                Self { first, count, next: next.and_then(|next| i32::try_from(next).ok()) }
+            }
+            Direction::Backward => {
+                let first = from.unwrap_or(end).min(end);
+                let count = i64::from(first).min(limit);
+                let next = Some(i64::from(first) - count).filter(|next| *next > 0);
+                Self { first, count, next: next.and_then(|next| i32::try_from(next).ok()) }
+            }
+        }
+    }
+}
+
+fn direction(text: &str) -> Result<Direction, Failure> {
+    match text {
+        "forward" => Ok(Direction::Forward),
+        "backward" => Ok(Direction::Backward),
+        _ => Err(invalid("direction", "direction is forward or backward.".to_owned())),
+    }
+}
+
+/// All events, as NDJSON, sent as they are read. `Daybook-Position` is how far it looks: the
+/// `after` of the next page, even where the filter lets nothing through.
 pub(crate) async fn events(
     app: &App,
     principal: &Principal,
@@ -103,42 +161,39 @@ pub(crate) async fn events(
 ) -> Result<Response, Failure> {
     let mut parameters = request::query(&request.query)?;
     let after = request::number(&mut parameters, "after", 0..=i64::MAX)?.unwrap_or(0);
-    let limit = limit(app, &mut parameters)?;
+    let until = request::number(&mut parameters, "until", 0..=i64::MAX)?.unwrap_or(i64::MAX);
+    let limit = limit(&mut parameters, app.limits.replay_events)?;
     let kinds = parameters.remove("types").map(|list| types(&list)).transpose()?;
     let stream_prefix = parameters.remove("stream_prefix");
+    let correlation = parameters.remove("correlation").map(|id| correlation(&id)).transpose()?;
     request::none_left(&parameters)?;
     if stream_prefix.as_ref().is_some_and(|prefix| prefix.contains('\0')) {
-        return Err(Failure::Invalid {
-            part: Part::Query,
-            field: "stream_prefix".to_owned(),
-            detail: "No stream's name holds U+0000.".to_owned(),
-        });
+        return Err(invalid("stream_prefix", "No stream's name holds U+0000.".to_owned()));
     }
 
-    // The head first: everything up to it is visible to the read that follows.
-    let head = app.reader.head(principal.tenant).await?;
-    let filter = EventFilter {
+    // The head first: everything up to it is visible to the reads that follow.
+    let end = app.reader.head(principal.tenant).await?.min(until);
+    let mut filter = EventFilter {
         kinds: kinds.unwrap_or_default(),
         stream_prefix,
-        until: Some(head),
-        ..EventFilter::default()
+        correlation,
+        until: Some(end),
     };
-    let events = app.reader.events(principal.tenant, after, limit, &filter).await?;
-    let full = events.len() == as_length(limit);
-    let reached = match events.last() {
-        Some(last) if full => last.position,
-        Some(_) | None => head.max(after),
-    };
-    let mut body = String::new();
-    for event in &events {
-        body.push_str(&encode(event)?);
-        body.push('\n');
-    }
-    let mut response = Response::new(body.into());
+    let most = limit.max(app.limits.scan_positions);
+    let reached = app.reader.page_end(principal.tenant, after, limit, most, &filter).await?;
+    filter.until = Some(reached);
+    let pieces = app.reader.read_pages(principal.tenant, after, filter).map(|page| {
+        let mut text = String::new();
+        for event in &page?.events {
+            text.push_str(&encode(event)?);
+            text.push('\n');
+        }
+        Ok(text)
+    });
+    let mut response = body::flowing(pieces, NDJSON).await?;
     set_position(&mut response, reached);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON));
-    if full {
+    if reached < end {
         let next = next_page(&request.query, reached);
         if let Ok(link) = HeaderValue::from_str(&format!("<{next}>; rel=\"next\"")) {
             headers.insert(header::LINK, link);
@@ -158,11 +213,20 @@ fn next_page(query: &str, after: i64) -> String {
 }
 
 fn limit(
-    app: &App,
     parameters: &mut std::collections::HashMap<String, String>,
+    most: i64,
 ) -> Result<i64, Failure> {
-    let most = app.limits.page_events;
     Ok(request::number(parameters, "limit", 1..=most)?.unwrap_or(DEFAULT_PAGE.min(most)))
+}
+
+fn correlation(id: &str) -> Result<Uuid, Failure> {
+    id.parse().map_err(|_error| {
+        invalid("correlation", "correlation is the UUID that X-Request-Id carried.".to_owned())
+    })
+}
+
+fn invalid(field: &str, detail: String) -> Failure {
+    Failure::Invalid { part: Part::Query, field: field.to_owned(), detail }
 }
 
 fn as_length(limit: i64) -> usize {
@@ -171,16 +235,14 @@ fn as_length(limit: i64) -> usize {
 
 /// Comma-separated event types, each one that exists.
 fn types(list: &str) -> Result<Vec<String>, Failure> {
-    let invalid =
-        |detail: String| Failure::Invalid { part: Part::Query, field: "types".to_owned(), detail };
     let kinds: Vec<String> = list.split(',').map(|kind| kind.trim().to_owned()).collect();
     if kinds.len() > MAX_TYPES {
-        return Err(invalid(format!("At most {MAX_TYPES} types.")));
+        return Err(invalid("types", format!("At most {MAX_TYPES} types.")));
     }
     let known = daybook_commands::event_types();
     match kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
         None => Ok(kinds),
-        Some(_) => Err(invalid(format!("Event types are {}.", known.join(", ")))),
+        Some(_) => Err(invalid("types", format!("Event types are {}.", known.join(", ")))),
     }
 }
 
@@ -210,6 +272,23 @@ mod tests {
         );
         let damaged = StoredEvent { data: "{".to_owned(), ..event };
         assert!(matches!(encode(&damaged), Err(Failure::Internal(_))));
+    }
+
+    #[test]
+    fn a_page_of_a_stream_goes_on_where_it_stopped_from_either_end() {
+        let span = |direction, from, limit| {
+            let Span { first, count, next } = Span::new(direction, from, limit, 5);
+            (first, count, next)
+        };
+        assert_eq!(span(Direction::Forward, None, 2), (1, 2, Some(3)));
+        assert_eq!(span(Direction::Forward, Some(3), 2), (3, 2, Some(5)));
+        assert_eq!(span(Direction::Forward, Some(5), 2), (5, 1, None));
+        assert_eq!(span(Direction::Forward, Some(9), 2), (9, 0, None));
+        assert_eq!(span(Direction::Forward, Some(i32::MAX), 2), (i32::MAX, 0, None));
+        assert_eq!(span(Direction::Backward, None, 2), (5, 2, Some(3)));
+        assert_eq!(span(Direction::Backward, Some(3), 2), (3, 2, Some(1)));
+        assert_eq!(span(Direction::Backward, Some(1), 2), (1, 1, None));
+        assert_eq!(span(Direction::Backward, Some(9), 9), (5, 5, None));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! HTTP: routes, problems, OpenAPI. Decides nothing and keeps nothing.
 
 mod app;
+mod body;
 mod commands;
 mod events;
 mod limits;

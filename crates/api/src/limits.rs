@@ -21,8 +21,15 @@ pub struct Limits {
     pub keep_keys: Duration,
     /// Longest `Prefer: wait`.
     pub prefer_wait: Duration,
-    /// Events on one page of a stream or of all events.
+    /// Commands that may wait in front of a tenant's writer; the writer refuses more, and what it
+    /// is told here says so to the client.
+    pub queue_commands: usize,
+    /// Events on one page of a stream.
     pub page_events: i64,
+    /// Events that one request may read of all events.
+    pub replay_events: i64,
+    /// Positions that one request for all events looks at, where it wants fewer events.
+    pub scan_positions: i64,
     /// Time for requests in flight to end after shutdown has begun.
     pub drain: Duration,
 }
@@ -38,7 +45,10 @@ impl Default for Limits {
             command_deadline: Duration::from_secs(5),
             keep_keys: Duration::from_hours(30 * 24),
             prefer_wait: Duration::from_secs(30),
+            queue_commands: 4_096,
             page_events: 10_000,
+            replay_events: 1_000_000,
+            scan_positions: 100_000,
             drain: Duration::from_secs(35),
         }
     }

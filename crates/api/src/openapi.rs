@@ -266,7 +266,7 @@ fn query(query: &DeclaredQuery) -> Value {
 
 fn stream(limits: &Limits) -> Value {
     let mut found = answer(
-        "A page of the stream, oldest first",
+        "A page of the stream, sent as it is read",
         &json!({"type": "object", "required": ["items", "next"], "properties": {
             "items": {"type": "array", "items": reference("schemas", "Event")},
             "next": {"type": ["string", "null"],
@@ -283,8 +283,11 @@ fn stream(limits: &Limits) -> Value {
              "description": "Name of the stream, percent-encoded.",
              "schema": {"type": "string", "examples": ["stock-85123A"]}},
             {"name": "from_version", "in": "query", "description": "First version wanted.",
-             "schema": {"type": "integer", "minimum": 1, "maximum": i32::MAX, "default": 1}},
-            page_size(limits),
+             "schema": {"type": "integer", "minimum": 1, "maximum": i32::MAX}},
+            {"name": "direction", "in": "query",
+             "description": "Oldest first from version 1, or newest first from the last one.",
+             "schema": {"enum": ["forward", "backward"], "default": "forward"}},
+            page_size(limits.page_events),
         ],
         "responses": {"200": found, "404": reference("responses", "Problem404")},
     })
@@ -299,11 +302,19 @@ fn events(limits: &Limits) -> Value {
             "description": "One event a line, each as #/components/schemas/Event."}),
     );
     events["tags"] = json!(["Journal"]);
-    events["description"] = json!("Ask on with `after` = Daybook-Position of the last answer.");
+    events["description"] = json!(format!(
+        "Sent as it is read, in constant memory at both ends. Daybook-Position says how far it \
+         looks: ask on with that as `after`. Filters are compared while reading, so an answer \
+         looks at {} positions or at `limit`, whichever is more, and may be empty before the end. \
+         An answer whose connection breaks is incomplete: go on after the last position received.",
+        limits.scan_positions
+    ));
     events["parameters"] = json!([
         {"name": "after", "in": "query", "description": "Only events after this position.",
          "schema": {"type": "integer", "format": "int64", "minimum": 0, "default": 0}},
-        page_size(limits),
+        {"name": "until", "in": "query", "description": "Only events up to this position.",
+         "schema": {"type": "integer", "format": "int64", "minimum": 0}},
+        page_size(limits.replay_events),
         {"name": "types", "in": "query", "style": "form", "explode": false,
          "description": "Only these event types.",
          "schema": {"type": "array", "maxItems": 100,
@@ -311,19 +322,22 @@ fn events(limits: &Limits) -> Value {
         {"name": "stream_prefix", "in": "query",
          "description": "Only streams whose name starts so, as `order-`.",
          "schema": {"type": "string"}},
+        {"name": "correlation", "in": "query",
+         "description": "Only what one request set in motion: its X-Request-Id.",
+         "schema": {"type": "string", "format": "uuid"}},
     ]);
     events["responses"]["200"]["headers"] = json!({
         "Daybook-Position": reference("headers", "Position"),
-        "Link": {"description": "The next page (`rel=\"next\"`), where this one is full.",
+        "Link": {"description": "The next page (`rel=\"next\"`), where this one does not reach the end.",
             "schema": {"type": "string"}},
     });
     events
 }
 
-fn page_size(limits: &Limits) -> Value {
+fn page_size(most: i64) -> Value {
     json!({"name": "limit", "in": "query", "description": "Most events wanted.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": limits.page_events,
-            "default": limits.page_events.min(1_000)}})
+        "schema": {"type": "integer", "minimum": 1, "maximum": most,
+            "default": most.min(1_000)}})
 }
 
 fn service(id: &str, summary: &str, schema: &Value) -> Value {

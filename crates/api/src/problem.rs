@@ -86,6 +86,11 @@ pub(crate) enum Failure {
     NotFound,
     /// The command has no outcome.
     Submit(SubmitError),
+    /// The tenant's queue is full.
+    QueueFull {
+        /// Commands that may wait in it.
+        limit: usize,
+    },
     /// The read model has not reached the position asked for.
     Stale {
         /// Position it has reached.
@@ -115,11 +120,14 @@ impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
         let text = causes(&error);
         match error {
-            JournalError::Pool(_) => Self::Unavailable(text),
-            JournalError::Database(e) if e.is_closed() => Self::Unavailable(text),
-            JournalError::Database(_)
+            // A connection that an operator ended, a server that starts: it passes.
+            error if error.is_transient() => Self::Unavailable(text),
+            JournalError::Pool(_)
+            | JournalError::Timeout(_)
+            | JournalError::Database(_)
             | JournalError::DamagedRecord(_)
-            | JournalError::TenantName(_) => Self::Internal(text),
+            | JournalError::TenantName(_)
+            | JournalError::AnotherHistory => Self::Internal(text),
         }
     }
 }
@@ -129,9 +137,8 @@ impl From<IdentityError> for Failure {
         let text = causes(&error);
         match error {
             IdentityError::Pool(_) => Self::Unavailable(text),
-            IdentityError::Database(e) if e.is_closed() => Self::Unavailable(text),
-            IdentityError::Database(_)
-            | IdentityError::Subject(_)
+            IdentityError::Database(error) => JournalError::Database(error).into(),
+            IdentityError::Subject(_)
             | IdentityError::NoFreeId
             | IdentityError::Label(_)
             | IdentityError::Role { .. } => Self::Internal(text),
@@ -178,7 +185,8 @@ kinds! {
     KEY_UNKNOWN = "key-unknown", NOT_FOUND, "No command is known by this key",
         "Nothing of yours was recorded under this key, or it is forgotten. Send the command.";
     LIMIT_EXCEEDED = "limit-exceeded", UNPROCESSABLE_ENTITY, "The command passes a limit",
-        "Send smaller commands: `limit` names what was passed, `at_most` how much is accepted.";
+        "Send smaller commands: `limit` names what was passed, `actual` says by what and `at_most` \
+         how much is accepted.";
     METHOD_NOT_ALLOWED = "method-not-allowed", METHOD_NOT_ALLOWED, "Not with this method",
         "The Allow header says which methods there are.";
     MISSING = "missing-field", BAD_REQUEST, "Something required is missing",
@@ -207,7 +215,8 @@ kinds! {
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE,
         "The body must be JSON", "Send `Content-Type: application/json`, not compressed.";
     VERSION_CONFLICT = "version-conflict", PRECONDITION_FAILED, "The stream has moved on",
-        "If-Match does not hold. Read again, decide again; nothing happened.";
+        "If-Match or If-None-Match does not hold: `actual` is the version that `stream` has. Read \
+         again, decide again; nothing happened.";
 }
 
 /// A problem as it is sent.
@@ -356,6 +365,14 @@ impl Failure {
             Self::UnknownKey => Problem::new(&KEY_UNKNOWN, "No command of yours has this key."),
             Self::NotFound => Problem::new(&NOT_FOUND, "There is no such thing."),
             Self::Submit(error) => submit_problem(error, request),
+            Self::QueueFull { limit } => Problem::new(
+                &OVERLOADED,
+                format!("queue_commands is {}, the limit is {limit}. Nothing happened.", limit + 1),
+            )
+            .value("limit", "queue_commands")
+            .value("actual", limit + 1)
+            .value("at_most", limit)
+            .retry(),
             Self::Stale { position } => Problem::new(
                 &STALE,
                 format!("The read model stands at {position}, before the position asked for."),

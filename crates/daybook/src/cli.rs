@@ -13,7 +13,7 @@ use crate::{
     import::ImportArgs,
     roles, schemas,
     secrets::Secrets,
-    tools,
+    streams, tenants, tools,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -80,6 +80,12 @@ enum Command {
     /// Background jobs
     #[command(subcommand)]
     Jobs(Jobs),
+    /// The journal: streams and their events
+    #[command(subcommand)]
+    Streams(Streams),
+    /// Tenants: shops with a journal of their own
+    #[command(subcommand)]
+    Tenants(Tenants),
     /// API keys
     #[command(subcommand)]
     Keys(Keys),
@@ -217,6 +223,81 @@ pub(crate) enum JobState {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Streams {
+    /// Shows the events of one stream
+    #[command(after_help = "Examples:\n  daybook streams show product-85123A\n  \
+                      daybook streams show stock-85123A --backward --limit 5\n  \
+                      daybook streams show order-0199d0c4-… --from 3 --json | jq .data")]
+    Show {
+        /// Its name, as `streams list` shows it
+        stream: String,
+        /// Newest first
+        #[arg(long)]
+        backward: bool,
+        /// Version to begin with [default: the first; with --backward the last]
+        #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i32).range(1..))]
+        from: Option<i32>,
+        /// How many events at most [default: all]
+        #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+        limit: Option<i64>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists streams by name, each with its last version and position
+    #[command(after_help = "Examples:\n  daybook streams list --prefix stock-\n  \
+                      daybook streams list --prefix order- --after order-0199d0c4-… --limit 1000")]
+    List {
+        /// Only names that start so
+        #[arg(long, default_value = "")]
+        prefix: String,
+        /// Only names behind this one: the last of the page before
+        #[arg(long, value_name = "NAME", default_value = "")]
+        after: String,
+        /// How many at most
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..))]
+        limit: i64,
+    },
+    /// Follows the journal: prints each event as it is committed, until Ctrl-C
+    #[command(after_help = "Examples:\n  daybook streams tail\n  \
+                      daybook streams tail --type OrderPlaced --type OrderPaid\n  \
+                      daybook streams tail --from 1 --prefix stock- --json | gzip > stock.ndjson.gz\n  \
+                      daybook streams tail --from 1 --correlation 0199d0c4-…")]
+    Tail {
+        /// First position wanted; 1 for everything [default: only what comes from now on]
+        #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(1..))]
+        from: Option<i64>,
+        /// Only this event type (may be given several times)
+        #[arg(long = "type", value_name = "TYPE")]
+        types: Vec<String>,
+        /// Only streams whose names start so
+        #[arg(long)]
+        prefix: Option<String>,
+        /// Only what one request set in motion: its X-Request-Id
+        #[arg(long, value_name = "ID")]
+        correlation: Option<Uuid>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tenants {
+    /// Makes a tenant; safe to run again
+    #[command(after_help = "Example:\n  daybook tenants add second-shop\n\n\
+                      Processes that are running take it up when they are started again. Keys for \
+                      it:\n  daybook --tenant second-shop keys create --role operator")]
+    Add {
+        /// Its name for ever: [a-z][a-z0-9-]*, at most 63 characters
+        name: String,
+    },
+    /// Lists tenants with their Kafka partitions and last positions
+    #[command(after_help = "Example:\n  daybook tenants list")]
+    List,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
     /// Makes an API key and shows it, once
     #[command(
@@ -262,7 +343,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let settings = Settings::load(&cli.overrides)?;
-    log_to_stderr(&settings, matches!(cli.command, Command::Import(_) | Command::Projections(_)))?;
+    let quiet =
+        matches!(cli.command, Command::Import(_) | Command::Projections(_) | Command::Streams(_));
+    log_to_stderr(&settings, quiet)?;
     match cli.command {
         Command::Up => roles::run(settings, &roles::Role::ALL).await?,
         Command::Serve => roles::run(settings, &[roles::Role::Serve]).await?,
@@ -277,6 +360,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Projections(command) => tools::projections(&settings, command).await?,
         Command::Schemas(command) => return schemas::run(&settings, command).await,
         Command::Jobs(command) => tools::jobs(&settings, command).await?,
+        Command::Streams(command) => streams::run(&settings, command).await?,
+        Command::Tenants(command) => tenants::run(&settings, command).await?,
         Command::Keys(command) => tools::keys(&settings, command).await?,
         Command::Secrets(SecretsCommand::Create) => {
             let made = Secrets::new(&settings.secrets_dir).create_missing()?;
@@ -293,7 +378,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tools with a progress bar log warnings only, unless something else is asked for.
+/// Tools with a progress bar or much output log warnings only, unless something else is asked for.
 fn log_to_stderr(settings: &Settings, quiet: bool) -> anyhow::Result<()> {
     let default = Settings::default().log;
     let wanted = if quiet && settings.log == default { "warn" } else { &settings.log };

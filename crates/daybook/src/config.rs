@@ -58,6 +58,12 @@ pub(crate) struct Settings {
     pub(crate) queue_commands: usize,
     /// Memory for the states of streams that each tenant's writer keeps, MiB.
     pub(crate) cache_mib: usize,
+    /// Bytes of one event's data and meta.
+    pub(crate) event_bytes: usize,
+    /// Events that one command may append.
+    pub(crate) events_per_command: usize,
+    /// Streams that one command may read.
+    pub(crate) streams_per_command: usize,
     /// Bytes of a request's body.
     pub(crate) body_bytes: u64,
     /// How long an unpaid order keeps its stock, seconds.
@@ -117,6 +123,9 @@ impl Default for Settings {
             database_connections: 16,
             queue_commands: 4_096,
             cache_mib: 64,
+            event_bytes: 1 << 20,
+            events_per_command: 5_000,
+            streams_per_command: 5_000,
             body_bytes: 1 << 20,
             reservation_s: 15 * 60,
             payment_deadline_s: 60 * 60,
@@ -221,6 +230,9 @@ impl Settings {
         at_least("database_connections", self.database_connections, 4)?;
         at_least("queue_commands", self.queue_commands, 1)?;
         at_least("cache_mib", self.cache_mib, 1)?;
+        at_least("event_bytes", self.event_bytes, 1024)?;
+        at_least("events_per_command", self.events_per_command, 1)?;
+        at_least("streams_per_command", self.streams_per_command, 1)?;
         at_least("worker_jobs", self.worker_jobs, 1)?;
         at_least("body_bytes", usize::try_from(self.body_bytes).unwrap_or(usize::MAX), 1024)?;
         self.flat_shipping()?;

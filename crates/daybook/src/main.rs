@@ -9,6 +9,8 @@ mod import;
 mod roles;
 mod schemas;
 mod secrets;
+mod streams;
+mod tenants;
 mod tools;
 mod wiring;
 

@@ -277,6 +277,7 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
                 body_bytes: usize::try_from(settings.body_bytes).unwrap_or(usize::MAX),
                 command_deadline: Duration::from_millis(settings.command_deadline_ms),
                 keep_keys: Duration::from_secs(settings.idempotency_keep_s),
+                queue_commands: settings.queue_commands,
                 ..Limits::default()
             },
         };

@@ -104,6 +104,9 @@ pub(crate) fn shop(
     let limits = WriterConfig {
         queue_commands: settings.queue_commands,
         cache_bytes: settings.cache_mib << 20,
+        event_bytes: settings.event_bytes,
+        command_events: settings.events_per_command,
+        command_streams: settings.streams_per_command,
         ..WriterConfig::default()
     };
     let keys = secrets.mac_keys()?;

@@ -1,5 +1,7 @@
 //! Wake-ups: how far each tenant's journal reaches, as soon as it is known.
 
+mod tail;
+
 use std::{
     collections::HashMap,
     future::poll_fn,

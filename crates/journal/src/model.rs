@@ -33,6 +33,19 @@ pub trait Model: Send + Sync + 'static {
         now: DateTime<Utc>,
     ) -> Result<Decision<Self::Event>, Refusal>;
 
+    /// Whether whoever sent the command may learn the version of `stream` where the command is
+    /// refused. If so, an `If-Match` that does not hold goes before the refusal; if not, the
+    /// refusal is the answer, and it says nothing of the stream. A stream without events has no
+    /// version to learn, unless the model says otherwise.
+    fn may_learn_version(
+        &self,
+        _command: &Self::Command,
+        loaded: &Loaded<Self::State>,
+        stream: &str,
+    ) -> bool {
+        loaded.get(stream).is_some()
+    }
+
     /// The state of `stream` after `event`; `None` is a stream without events.
     fn evolve(
         &self,
@@ -126,6 +139,13 @@ pub struct Decision<E> {
     pub open: bool,
 }
 
+impl<E> Decision<E> {
+    /// Events and nothing else: no jobs, no result, nothing still to come.
+    pub fn new(events: Vec<(String, E)>) -> Self {
+        Self { events, jobs: Vec::new(), result: Value::Null, open: false }
+    }
+}
+
 /// A job as it is born: opaque to the journal but for its id, kind and time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
@@ -150,6 +170,13 @@ pub struct Refusal {
     pub detail: String,
     /// The values that matter, a JSON object.
     pub values: Value,
+}
+
+impl Refusal {
+    /// A refusal of a kind, with the values that matter (a JSON object).
+    pub fn new(code: &str, detail: impl Into<String>, values: Value) -> Self {
+        Self { code: code.to_owned(), detail: detail.into(), values }
+    }
 }
 
 /// An event's wire form.

@@ -1,4 +1,12 @@
 //! Reading the journal: by stream, by tenant from a position, and what commands ended in.
+//!
+//! Long reads are async streams that fetch one bounded page when the last event of the page before
+//! it has been taken. A consumer that is slow costs the memory of one page, and between two pages
+//! no connection is held.
+
+mod pages;
+
+pub(crate) use pages::Window;
 
 use std::time::Duration;
 
@@ -11,6 +19,9 @@ use crate::{
     record,
     submission::Outcome,
 };
+
+/// Classes of SQLSTATE that pass: connection, rollback, resources, an operator's doing.
+const TRANSIENT_CLASSES: [&str; 4] = ["08", "40", "53", "57"];
 
 /// Reading failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +38,40 @@ pub enum JournalError {
     /// A tenant's name that breaks the rules.
     #[error("tenant name {0:?} is not [a-z][a-z0-9-]*, at most 63 characters")]
     TenantName(String),
+    /// PostgreSQL took too long over a bounded read.
+    #[error("journal: no answer within {0:?}")]
+    Timeout(Duration),
+    /// A follower found another history than the one it began with (a restore, a fail-over): the
+    /// positions that it has seen may name other events now.
+    #[error("journal: the history is another one since a restore or fail-over; read it anew")]
+    AnotherHistory,
+}
+
+impl JournalError {
+    /// Whether the same read may succeed later: the connection broke, or PostgreSQL is starting,
+    /// stopping or too busy.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Pool(_) | Self::Timeout(_) => true,
+            Self::Database(error) => {
+                if let Some(code) = error.code() {
+                    return TRANSIENT_CLASSES.iter().any(|class| code.code().starts_with(class));
+                }
+                let cause = std::error::Error::source(error);
+                error.is_closed()
+                    || cause.is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+            }
+            Self::DamagedRecord(_) | Self::TenantName(_) | Self::AnotherHistory => false,
+        }
+    }
 }
 
 /// Which events of a tenant to read.
+///
+/// Only `until` spares work. The others are compared while reading: events are found by position
+/// alone, since every further index would be paid for by each append. So a read costs what the
+/// positions cost that it looks at, however few it lets through; whoever wants one stream reads
+/// that ([`Reader::read_stream`]), and whoever wants one correlation says between which positions.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
     /// Only these types; empty: all.
@@ -42,11 +84,61 @@ pub struct EventFilter {
     pub until: Option<i64>,
 }
 
+impl EventFilter {
+    /// Whether it lets every event through, up to `until`.
+    pub fn is_open(&self) -> bool {
+        self.kinds.is_empty() && self.stream_prefix.is_none() && self.correlation.is_none()
+    }
+}
+
+/// From which end a stream is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Oldest first.
+    #[default]
+    Forward,
+    /// Newest first.
+    Backward,
+}
+
+/// Which part of a stream to read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamRange {
+    /// From which end.
+    pub direction: Direction,
+    /// First version wanted; `None`: where the direction begins.
+    pub from_version: Option<i32>,
+    /// Most events wanted; `None`: all up to the other end.
+    pub limit: Option<i64>,
+}
+
+/// A piece of the tenant's total order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Events that the filter let through, by position.
+    pub events: Vec<StoredEvent>,
+    /// Position up to which everything has been looked at; the next page begins after it.
+    pub reached: i64,
+}
+
+/// A stream and where it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// Its name.
+    pub stream: String,
+    /// Version of its last event, which is also how many events it has.
+    pub version: i32,
+    /// Position of its last event.
+    pub position: i64,
+    /// When its last event was written.
+    pub recorded_at: chrono::DateTime<chrono::Utc>,
+}
+
 /// Columns of [`StoredEvent`], in the order in which [`event_from`] reads them.
 const EVENT_COLUMNS: &str = "tenant, position, stream, version, type, schema_version, \
      data::text, meta::text, occurred_at, recorded_at, mac";
 
-/// Longest that one read may take, milliseconds; a page is bounded, so more means trouble.
+/// Longest that one read may take; a page is bounded, so more means trouble.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Reads the journal through a pool of connections. Cheap to clone.
@@ -124,7 +216,8 @@ impl Reader {
         Ok(client.query_opt(&statement, &[&tenant]).await?.map_or(0, |row| row.get(0)))
     }
 
-    /// At most `limit` events after a position, ascending.
+    /// At most `limit` events after a position, ascending, all of them in memory: for small limits.
+    /// [`Reader::read`] has no such bound.
     pub async fn events(
         &self,
         tenant: i32,
@@ -161,15 +254,12 @@ impl Reader {
             ),
         )
         .await
-        .map_err(|_elapsed| {
-            JournalError::Pool(deadpool_postgres::PoolError::Timeout(
-                deadpool_postgres::TimeoutType::Wait,
-            ))
-        })??;
+        .map_err(|_elapsed| JournalError::Timeout(READ_TIMEOUT))??;
         Ok(rows.iter().map(event_from).collect())
     }
 
-    /// At most `limit` events of a stream from a version on, ascending.
+    /// At most `limit` events of a stream from a version on, ascending, all of them in memory: for
+    /// small limits. [`Reader::read_stream`] has no such bound.
     pub async fn stream(
         &self,
         tenant: i32,
@@ -186,6 +276,37 @@ impl Reader {
             .await?;
         let rows = client.query(&statement, &[&tenant, &stream, &from_version, &limit]).await?;
         Ok(rows.iter().map(event_from).collect())
+    }
+
+    /// Where a stream ends; `None` without events.
+    pub async fn stream_end(
+        &self,
+        tenant: i32,
+        stream: &str,
+    ) -> Result<Option<StreamEnd>, JournalError> {
+        let client = self.pool.get().await?;
+        let statement = client
+            .prepare_cached(
+                "select stream, version, position, recorded_at from journal.events
+                 where tenant = $1 and stream = $2 order by version desc limit 1",
+            )
+            .await?;
+        Ok(client.query_opt(&statement, &[&tenant, &stream]).await?.as_ref().map(end_from))
+    }
+
+    /// At most `limit` streams, by name in the order of their bytes: those after `after` whose
+    /// names start with `prefix`. Costs two look-ups in the index a stream, however long they are.
+    pub async fn streams(
+        &self,
+        tenant: i32,
+        prefix: &str,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<StreamEnd>, JournalError> {
+        let client = self.pool.get().await?;
+        let statement = client.prepare_cached(include_str!("reader/streams.sql")).await?;
+        let rows = client.query(&statement, &[&tenant, &prefix, &after, &limit]).await?;
+        Ok(rows.iter().map(end_from).collect())
     }
 
     /// What the command with that idempotency key ended in; `None`: no such key (any more).
@@ -208,6 +329,15 @@ impl Reader {
         let verdict = record::verdict(row.get(0), row.get(1))
             .ok_or_else(|| JournalError::DamagedRecord(key.to_owned()))?;
         Ok(Some(Outcome { verdict, repeated: true }))
+    }
+}
+
+fn end_from(row: &Row) -> StreamEnd {
+    StreamEnd {
+        stream: row.get(0),
+        version: row.get(1),
+        position: row.get(2),
+        recorded_at: row.get(3),
     }
 }
 

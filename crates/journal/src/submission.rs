@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::{activation::NotActivated, event::Meta, model::Refusal};
 
@@ -24,6 +25,26 @@ pub struct Submission<C> {
     pub deadline: Duration,
 }
 
+/// How long a command made by [`Submission::new`] may wait before it is sent.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
+
+impl<C> Submission<C> {
+    /// A command called `name`, under a key. It happens now, is its own correlation, insists on no
+    /// version, and may wait for 5 s.
+    pub fn new(name: &str, command: C, key: IdempotencyKey) -> Self {
+        let meta = Meta {
+            actor: key.principal.clone(),
+            command_id: Uuid::now_v7(),
+            command: name.to_owned(),
+            key: key.key.clone(),
+            correlation: Uuid::now_v7(),
+            causation: None,
+            traceparent: None,
+        };
+        Self { command, key, meta, occurred_at: None, if_match: None, deadline: DEFAULT_DEADLINE }
+    }
+}
+
 /// Scope, name and fingerprint under which an outcome is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {
@@ -37,6 +58,14 @@ pub struct IdempotencyKey {
     pub keep: Option<Duration>,
     /// Whether a refusal is remembered too (clients: yes; the backend's own commands: no).
     pub remember_refusals: bool,
+}
+
+impl IdempotencyKey {
+    /// A client's key: its outcome is kept for ever, a refusal too.
+    pub fn new(principal: &str, key: &str, fingerprint: [u8; 32]) -> Self {
+        let (principal, key) = (principal.to_owned(), key.to_owned());
+        Self { principal, key, fingerprint, keep: None, remember_refusals: true }
+    }
 }
 
 /// The version at which the client wants a stream to be.

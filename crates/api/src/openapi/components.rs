@@ -160,11 +160,13 @@ pub(super) fn shared_parameters(limits: &Limits) -> Value {
         "IfMatch": {
             "name": "If-Match", "in": "header",
             "schema": {"type": "string", "pattern": "^\"[0-9]{1,10}\"$"},
-            "description": "Version that the command's main stream must have.",
+            "description": "Version that the stream which the command names must have: its order, \
+                payment, product, stock or customer. Else 412 with the version that it has.",
         },
         "IfNoneMatchStar": {
             "name": "If-None-Match", "in": "header", "schema": {"const": "*"},
-            "description": "The command's main stream must be new.",
+            "description": "The stream that the command names must not exist yet. Else 412. Not \
+                together with If-Match.",
         },
         "IfNoneMatch": {
             "name": "If-None-Match", "in": "header", "schema": {"type": "string"},

@@ -39,6 +39,14 @@ async fn a_stream_is_read_page_by_page_to_its_end() {
     }
     assert_eq!(versions, [1, 2, 3, 4]);
 
+    let newest = api.get(&format!("{path}?direction=backward&limit=3"), &auditor).await.ok();
+    let versions: Vec<_> =
+        newest["items"].as_array().unwrap().iter().map(|e| e["version"].clone()).collect();
+    assert_eq!((json!(versions), &newest["next"]), (json!([4, 3, 2]), &json!("1")));
+    let rest = format!("{path}?direction=backward&limit=3&from_version=1");
+    let rest = api.get(&rest, &auditor).await.ok();
+    assert_eq!((&rest["items"][0]["version"], &rest["next"]), (&json!(1), &Value::Null));
+
     let beyond = api.get(&format!("{path}?from_version=9"), &auditor).await.ok();
     assert_eq!(beyond, json!({"items": [], "next": null}));
     api.get("/v1/streams/stock-none", &auditor).await.problem(404, "not-found");
@@ -49,6 +57,7 @@ async fn a_stream_is_read_page_by_page_to_its_end() {
         ("limit=0", "limit"),
         ("limit=10001", "limit"),
         ("limit=x", "limit"),
+        ("direction=up", "direction"),
         ("page=2", "page"),
     ] {
         let answer = api.get(&format!("{path}?{query}"), &auditor).await;
@@ -87,6 +96,14 @@ async fn all_events_are_read_in_order_and_the_answer_says_where_to_go_on() {
     assert_eq!(filtered.header("daybook-position"), Some(head.to_string().as_str()));
     let prefixed = lines(&api.get("/v1/events?stream_prefix=product-", &api.operator).await);
     assert_eq!(prefixed.len(), 2);
+    // What one request set in motion, by its id.
+    let order = all.iter().find(|event| event["type"] == "OrderPlaced").unwrap();
+    let correlation = order["meta"]["correlation"].as_str().unwrap();
+    let path = format!("/v1/events?correlation={correlation}");
+    let related = lines(&api.get(&path, &api.operator).await);
+    assert_eq!(related.iter().map(|e| e["type"].clone()).collect::<Vec<_>>().len(), 2);
+    let until = lines(&api.get("/v1/events?until=2", &api.operator).await);
+    assert_eq!(until, all[..2]);
     // A filter that lets nothing through still says how far was looked.
     let none = api.get(&format!("/v1/events?after={head}"), &api.operator).await;
     assert_eq!((lines(&none).len(), none.header("link")), (0, None));
@@ -94,8 +111,10 @@ async fn all_events_are_read_in_order_and_the_answer_says_where_to_go_on() {
 
     for (query, field) in [
         ("after=-1", "after"),
-        ("limit=10001", "limit"),
+        ("until=x", "until"),
+        ("limit=1000001", "limit"),
         ("types=Nope", "types"),
+        ("correlation=x", "correlation"),
         ("stream_prefix=%00", "stream_prefix"),
         ("type=OrderPlaced", "type"),
         ("after=1&after=2", "after"),

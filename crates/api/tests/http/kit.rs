@@ -260,12 +260,16 @@ impl Api {
 
     /// What the gateway's answer becomes: the backend's own command.
     pub(crate) async fn captured(&self, payment_id: &str) -> Accepted {
-        let body = json!({
-            "payment_id": payment_id,
-            "outcome": {"captured": {
-                "gateway_payment_id": "gw_1", "amount": 250, "currency": "GBP",
-            }},
-        });
+        self.captured_amount(payment_id, 250).await
+    }
+
+    pub(crate) async fn captured_amount(&self, payment_id: &str, amount: i64) -> Accepted {
+        let captured = json!({"gateway_payment_id": "gw_1", "amount": amount, "currency": "GBP"});
+        self.payment_ended(payment_id, &json!({"captured": captured})).await
+    }
+
+    pub(crate) async fn payment_ended(&self, payment_id: &str, outcome: &Value) -> Accepted {
+        let body = json!({"payment_id": payment_id, "outcome": outcome});
         let command = Command::RecordPaymentOutcome(serde_json::from_value(body).unwrap());
         let request = Request {
             command,

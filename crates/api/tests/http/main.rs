@@ -6,5 +6,6 @@ mod bad_requests;
 mod commands;
 mod journal;
 mod kit;
+mod preconditions;
 mod queries;
 mod server;

@@ -140,6 +140,24 @@ impl Model for ShopModel {
         decide::decide(self, command, loaded, now)
     }
 
+    fn may_learn_version(
+        &self,
+        command: &ShopCommand,
+        loaded: &Loaded<ShopState>,
+        stream: &str,
+    ) -> bool {
+        match loaded.get(stream) {
+            // Somebody else's order looks like one that does not exist.
+            Some(ShopState::Order(order)) => {
+                order.details().is_some_and(|details| command.authority.owns(details))
+            }
+            Some(ShopState::Product(_) | ShopState::Stock(_) | ShopState::Payment(_)) => {
+                command.authority.runs_the_shop()
+            }
+            None => false,
+        }
+    }
+
     fn evolve(
         &self,
         stream: &str,

@@ -209,11 +209,11 @@ impl<M: Model> Batch<M> {
         cache: &mut Cache<M>,
         sent: &VecDeque<Self>,
         item: Item<M::Command>,
-    ) -> Result<(), NotTaken<M::Command>> {
+    ) -> Result<(), Box<NotTaken<M::Command>>> {
         let key = &item.submission.key;
         let hash = self.keys.hasher().hash_one((&key.principal, &key.key));
         if self.keys.contains(&hash) {
-            return Err(NotTaken::SameKey(item));
+            return Err(Box::new(NotTaken::SameKey(item)));
         }
         let mut view = View::new(rules, cache, sent, Some(self));
         view.asked = self.rests_on.as_ref().map(|_| Vec::new());
@@ -226,7 +226,7 @@ impl<M: Model> Batch<M> {
             Ok((decision, share)) => Answer(Ok(self.accept(rules, &item, decision, share))),
             Err(Refused::By(verdict)) => Answer(Ok(verdict)),
             Err(Refused::Not(error)) => Answer(Err(error)),
-            Err(Refused::Cold(stream)) => return Err(NotTaken::Cold(item, stream)),
+            Err(Refused::Cold(stream)) => return Err(Box::new(NotTaken::Cold(item, stream))),
         };
         // A key is looked up even where the outcome isn't worth remembering: an earlier time it
         // was used may have been accepted, and then that is the answer.
@@ -348,22 +348,27 @@ impl From<SubmitError> for Refused {
     }
 }
 
+/// A command's decision, and what it adds to its batch.
+type Decided<M> = (Decision<<M as Model>::Event>, Share<<M as Model>::State>);
+
 fn decide_one<M: Model>(
     rules: &Rules<M>,
     view: &mut View<'_, M>,
     submission: &Submission<M::Command>,
     recorded_at: DateTime<Utc>,
-) -> Result<(Decision<M::Event>, Share<M::State>), Refused> {
+) -> Result<Decided<M>, Refused> {
     let settings = &rules.settings;
     let loaded = load(view, &submission.command)?;
     let now = submission.occurred_at.unwrap_or(recorded_at).trunc_subsecs(6);
-    let decision = rules
-        .model
-        .decide(&submission.command, &loaded, now)
-        .map_err(|refusal| Refused::By(Verdict::Refused(refusal)))?;
+    let decided = rules.model.decide(&submission.command, &loaded, now);
+    // A version that isn't there goes before a refusal, unless the sender may not know of the
+    // stream: then it must not learn its version either.
+    let insists_on = submission.if_match.as_ref().filter(|wanted| {
+        decided.is_ok()
+            || rules.model.may_learn_version(&submission.command, &loaded, &wanted.stream)
+    });
     drop(loaded);
-    // After deciding, so that somebody who may not know of a stream doesn't learn its version.
-    if let Some(wanted) = &submission.if_match {
+    if let Some(wanted) = insists_on {
         let actual = match view.get(&wanted.stream) {
             Some(cached) => cached.version,
             None => return Err(Refused::Cold(wanted.stream.clone())),
@@ -377,6 +382,7 @@ fn decide_one<M: Model>(
             .into());
         }
     }
+    let decision = decided.map_err(|refusal| Refused::By(Verdict::Refused(refusal)))?;
     limit("events_per_command", decision.events.len(), settings.command_events)?;
 
     let unstorable = |what: &str, broken: canonical::RuleBroken| {
@@ -392,12 +398,11 @@ fn decide_one<M: Model>(
         let wire = rules.model.encode(event).map_err(SubmitError::from)?;
         let data = canonical::to_vec(&wire.data).map_err(|broken| unstorable(wire.kind, broken))?;
         limit("event_bytes", data.len() + meta.len(), settings.event_bytes)?;
-        let before = match changed.remove(stream) {
-            Some(cached) => cached,
-            None => {
-                touched.push(stream.clone());
-                view.get(stream).cloned().ok_or_else(|| Refused::Cold(stream.clone()))?
-            }
+        let before = if let Some(cached) = changed.remove(stream) {
+            cached
+        } else {
+            touched.push(stream.clone());
+            view.get(stream).cloned().ok_or_else(|| Refused::Cold(stream.clone()))?
         };
         let version = before.version + 1;
         let state = before

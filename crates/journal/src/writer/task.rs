@@ -198,7 +198,9 @@ impl<M: Model> WriterTask<M> {
                 self.commands.recv_many(&mut received, limit).await
             }
         };
-        received.into_iter().for_each(|item| self.queue.push_back(item));
+        for item in received {
+            self.queue.push_back(item);
+        }
         n > 0
     }
 
@@ -272,7 +274,7 @@ impl<M: Model> WriterTask<M> {
                 Happened::Released => flight = Flight::Nothing,
                 Happened::Read(streams, read) => {
                     reading = None;
-                    self.take_in(streams, read);
+                    self.take_in(&streams, read);
                 }
                 Happened::Received | Happened::MoreToDecide => {}
                 Happened::ShuttingDown => self.commands.close(),
@@ -319,7 +321,9 @@ impl<M: Model> WriterTask<M> {
             // No yield: callers that were just woken would all go first.
             () = std::future::ready(()), if more => Ok(Happened::MoreToDecide),
         };
-        received.into_iter().for_each(|item| self.queue.push_back(item));
+        for item in received {
+            self.queue.push_back(item);
+        }
         happened
     }
 
@@ -351,9 +355,8 @@ impl<M: Model> WriterTask<M> {
     fn decide(&mut self, flight: &Flight<'_>) -> bool {
         let may = match flight {
             Flight::Nothing => self.locked_for == 0,
-            Flight::Held => true,
-            // On what may have changed by then; see `fold_tail` and `has_failed`.
-            Flight::Locking(_) => true,
+            // While waiting for the lock on what may have changed by then; see `fold_tail`.
+            Flight::Held | Flight::Locking(_) => true,
             // A piece of a refused batch is sent when the one before it has an answer.
             Flight::Appending(_) => self.pieces.is_empty(),
             Flight::Releasing(_) => false,
@@ -376,12 +379,11 @@ impl<M: Model> WriterTask<M> {
             });
             match open.take(&self.rules, &mut self.cache, &self.sent, item) {
                 Ok(()) => {}
-                Err(NotTaken::SameKey(item)) => {
-                    self.queue.put_back(std::iter::once(item));
-                    return false;
-                }
-                Err(NotTaken::Cold(item, stream)) => {
-                    self.queue.put_back_cold(item, stream);
+                Err(not_taken) => {
+                    match *not_taken {
+                        NotTaken::SameKey(item) => self.queue.put_back(std::iter::once(item)),
+                        NotTaken::Cold(item, stream) => self.queue.put_back_cold(item, stream),
+                    }
                     return false;
                 }
             }
@@ -601,8 +603,8 @@ impl<M: Model> WriterTask<M> {
 
     /// Takes in streams that were read, and what others appended to them since they were asked
     /// for.
-    fn take_in(&mut self, streams: Vec<String>, read: ReadStreams) {
-        for stream in &streams {
+    fn take_in(&mut self, streams: &[String], read: ReadStreams) {
+        for stream in streams {
             self.cache.begin(stream.clone(), None);
         }
         for snapshot in read.snapshots {
@@ -621,7 +623,7 @@ impl<M: Model> WriterTask<M> {
         for event in std::mem::take(&mut self.kept) {
             self.fold(&event);
         }
-        self.offer_snapshots(&streams);
+        self.offer_snapshots(streams);
     }
 
     fn fold(&mut self, event: &ReadEvent) {
