@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure in a helper fails the test")]
 
-#[allow(dead_code, reason = "each test uses the kit in part")]
 mod bank;
 
 #[allow(dead_code, reason = "its `main` is not run here")]

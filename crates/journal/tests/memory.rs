@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure in a helper fails the test")]
 
-#[allow(dead_code, reason = "each test uses the kit in part")]
 mod bank;
 
 use std::pin::pin;
