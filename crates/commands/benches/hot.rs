@@ -138,8 +138,7 @@ async fn stocked(server: &Server) -> Database {
         part.await.expect("stocking panicked");
     }
     running.end().await;
-    let client = database.client().await;
-    client.batch_execute("vacuum analyze journal.events; checkpoint").await.expect("vacuums");
+    kit::settle(&database.client().await).await;
     database
 }
 

@@ -100,14 +100,21 @@ pub(crate) async fn order(shop: &Shop, sku: &str) -> bool {
 pub(crate) async fn long_stock(database: &Database, sku: &str, events: i64) {
     let fill = "insert into journal.events (position, occurred_at, recorded_at, tenant, version,
                                             schema_version, stream, type, mac, data, meta)
-        select n, now(), now(), 1, n, 1, 'stock-' || $1, 'StockReceived',
+        select n, now(), now(), 1, n, 1, 'stock-' || $1::text, 'StockReceived',
                decode('01' || repeat('00', 32), 'hex'),
-               jsonb_build_object('sku', $1, 'quantity', 1),
+               jsonb_build_object('sku', $1::text, 'quantity', 1),
                '{\"key\": \"filled\", \"actor\": \"bench\", \"command\": \"ReceiveStock\",
                  \"command_id\": \"0190c5a0-1111-7000-8000-000000000001\",
                  \"correlation\": \"0190c5a0-1111-7000-8000-000000000001\"}'::jsonb
         from generate_series(1, $2::bigint) n";
     let client = database.client().await;
     client.execute(fill, &[&sku, &events]).await.expect("fills the journal");
-    client.batch_execute("vacuum analyze journal.events; checkpoint").await.expect("vacuums");
+    settle(&client).await;
+}
+
+/// What was written to prepare a run is not the run's to pay.
+pub(crate) async fn settle(client: &tokio_postgres::Client) {
+    for statement in ["vacuum analyze journal.events", "checkpoint"] {
+        client.batch_execute(statement).await.expect("may vacuum");
+    }
 }
