@@ -289,7 +289,7 @@ pub(crate) enum Tenants {
                       Processes that are running take it up when they are started again. Keys for \
                       it:\n  daybook --tenant second-shop keys create --role operator")]
     Add {
-        /// Its name for ever: [a-z][a-z0-9-]*, at most 63 characters
+        /// Its name for ever: a letter, then letters, digits and -, all lower case, at most 63 characters
         name: String,
     },
     /// Lists tenants with their Kafka partitions and last positions
