@@ -1,6 +1,12 @@
 begin
     r.version := e.version;
+    r.position := e.position;
     r.updated_at := e.occurred_at;
+    r.history := r.history || jsonb_build_array(jsonb_build_array(e.occurred_at, e.type,
+        case e.type when 'OrderPlaced' then e.data->'total'
+                    when 'OrderPaid' then e.data->'total'
+                    when 'OrderShipped' then e.data->'complete'
+                    else coalesce(e.data->'credit', e.data->'amount') end));
 
     case e.type
     when 'OrderPlaced' then

@@ -25,3 +25,8 @@ create table read.payments (
     primary key (tenant, payment_id)
 );
 create index on read.payments (tenant, requested_at, payment_id);
+create index on read.payments (tenant, status, requested_at, payment_id);
+create index on read.payments (tenant, order_id, requested_at, payment_id);
+create index on read.payments (tenant, customer_id, requested_at, payment_id)
+    where customer_id is not null;
+create index on read.payments (tenant, requested_at, payment_id) where attention is not null;

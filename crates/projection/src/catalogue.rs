@@ -526,7 +526,16 @@ mod tests {
         let names: Vec<_> = catalogue.projections().iter().map(|p| p.name.as_str()).collect();
         assert_eq!(
             names,
-            ["orders", "payments", "sales_by_country", "sales_by_day", "sales_by_product", "stock"]
+            [
+                "attention",
+                "customers",
+                "orders",
+                "payments",
+                "sales_by_country",
+                "sales_by_day",
+                "sales_by_product",
+                "stock"
+            ]
         );
     }
 }

@@ -8,6 +8,7 @@ select order_id, reference, customer_id, partner_id, status, version, country, c
        coalesce((select jsonb_agg(jsonb_build_object('refund_id', p.key) || p.value
                                   order by p.value->>'at', p.key)
                  from jsonb_each(refunds) p), '[]') as refunds,
-       shipments, credits
+       shipments, credits,
+       read.order_history(history, currency) as history
 from read.orders
 where tenant = :tenant and order_id = :order_id

@@ -5,4 +5,7 @@ from read.orders
 where tenant = :tenant
   and (:status is null or status = :status)
   and (:customer is null or customer_id = :customer)
+  and (:partner is null or partner_id = :partner)
   and (:reference is null or reference = :reference)
+  and (:placed_from is null or placed_at >= :placed_from)
+  and (:placed_until is null or placed_at < :placed_until)

@@ -4,3 +4,4 @@ from read.sales_by_day
 where tenant = :tenant
   and (:from is null or day >= :from)
   and (:until is null or day <= :until)
+  and (:currency is null or currency = :currency)

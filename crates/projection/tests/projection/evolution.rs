@@ -70,7 +70,10 @@ async fn what_an_upcaster_concerns_is_folded_again_with_it_and_nothing_else() {
     let kept = "select array_agg(projection order by projection)::text
                 from projection.checkpoints where position > 0";
     let kept: String = client.query_one(kept, &[]).await.unwrap().get(0);
-    assert_eq!(kept, "{orders,payments,sales_by_country,sales_by_day,sales_by_product}");
+    assert_eq!(
+        kept,
+        "{attention,customers,orders,payments,sales_by_country,sales_by_day,sales_by_product}"
+    );
 
     let adjusted = "select sum((data->>'quantity')::bigint)::bigint, count(*)
                     from journal.events where type = 'StockAdjusted'";

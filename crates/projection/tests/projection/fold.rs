@@ -11,8 +11,16 @@ use daybook_projection::{RebuildDeps, Source, rebuild};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use tokio_postgres::Client;
 
-const PROJECTIONS: [&str; 6] =
-    ["orders", "payments", "stock", "sales_by_day", "sales_by_product", "sales_by_country"];
+const PROJECTIONS: [&str; 8] = [
+    "orders",
+    "payments",
+    "stock",
+    "sales_by_day",
+    "sales_by_product",
+    "sales_by_country",
+    "attention",
+    "customers",
+];
 
 async fn all_rows(client: &Client) -> Vec<Vec<String>> {
     let mut all = Vec::new();
@@ -225,7 +233,7 @@ async fn existing_rows_are_found_by_their_primary_key() {
     crate::kit::until("counters of the workers' sessions", || async {
         client
             .query_one(
-                "select count(*) = 6 from pg_stat_user_tables
+                "select count(*) = 8 from pg_stat_user_tables
                  where schemaname = 'read' and n_tup_ins > 0",
                 &[],
             )

@@ -3,6 +3,7 @@
 
 mod evolution;
 mod fold;
+mod frontends;
 mod install;
 mod kafka;
 mod kit;

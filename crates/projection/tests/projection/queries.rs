@@ -15,11 +15,11 @@ use uuid::Uuid;
 
 const NO_WAIT: Duration = Duration::ZERO;
 
-struct Served {
-    database: Database,
-    client: Client,
-    catalogue: Catalogue,
-    queries: Queries,
+pub(crate) struct Served {
+    pub(crate) database: Database,
+    pub(crate) client: Client,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) queries: Queries,
     shutdown: CancellationToken,
 }
 
@@ -28,7 +28,7 @@ impl Served {
         Self::of(&History::of_length(11, events).events).await
     }
 
-    async fn of(events: &[NewEvent]) -> Self {
+    pub(crate) async fn of(events: &[NewEvent]) -> Self {
         let catalogue = shipped();
         let (database, client) = installed(&catalogue).await;
         append(&client, 1, events).await;
@@ -43,7 +43,7 @@ impl Served {
         Self { database, client, catalogue, queries, shutdown }
     }
 
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         name: &str,
         scope: PrincipalScope,
