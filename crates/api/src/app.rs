@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use daybook_commands::{CommandInfo, Shop};
 use daybook_identity::{ApiKeys, Principal};
 use daybook_journal::{Heads, Reader};
-use daybook_projection::{DeclaredQuery, Queries};
+use daybook_projection::{Declared, Queries};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ use crate::{
     problem::Failure,
     queries, request,
     routes::{Endpoint, Match, Route, Routes, Scope},
-    service::{self, Service},
+    service::{self, Description, Service},
 };
 
 /// A body as it arrives.
@@ -46,11 +46,27 @@ pub(crate) struct App {
     pub(crate) heads: Heads,
     pub(crate) keys: ApiKeys,
     pub(crate) queries: Queries,
-    pub(crate) declared: Vec<DeclaredQuery>,
     pub(crate) limits: Limits,
     pub(crate) shutdown: CancellationToken,
     service: Service,
+    commands: Vec<CommandInfo>,
+    surface: RwLock<Arc<Surface>>,
+}
+
+/// What the API offers: made anew when the declared queries change.
+struct Surface {
+    declared: Arc<Declared>,
     routes: Routes,
+    description: Description,
+}
+
+impl Surface {
+    fn new(declared: Arc<Declared>, commands: &[CommandInfo], limits: &Limits) -> Self {
+        let routes = Routes::new(commands, &declared.queries);
+        let document = openapi::document(&routes, commands, &declared.queries, limits);
+        let description = Description::new(document.to_string(), page::render(&document));
+        Self { declared, routes, description }
+    }
 }
 
 /// A request whose route is known.
@@ -70,7 +86,7 @@ pub(crate) fn filter(
     shutdown: CancellationToken,
 ) -> impl Filter<Extract = (Response,), Error = std::convert::Infallible> + Clone {
     let commands = daybook_commands::catalogue();
-    let app = Arc::new(App::new(deps, &commands, shutdown));
+    let app = Arc::new(App::new(deps, commands, shutdown));
     warp::any()
         .and(warp::method())
         .and(warp::path::full())
@@ -99,30 +115,34 @@ where
 }
 
 impl App {
-    fn new(deps: ApiDeps, commands: &[CommandInfo], shutdown: CancellationToken) -> Self {
+    fn new(deps: ApiDeps, commands: Vec<CommandInfo>, shutdown: CancellationToken) -> Self {
         describe_metrics();
-        let declared = deps.queries.declared().to_vec();
-        let routes = Routes::new(commands, &declared);
-        let document = openapi::document(&routes, commands, &declared, &deps.limits);
-        let service = Service::new(
-            deps.pool,
-            deps.checks,
-            deps.metrics,
-            document.to_string(),
-            page::render(&document),
-        );
+        let surface = Surface::new(deps.queries.declared(), &commands, &deps.limits);
+        let service = Service::new(deps.pool, deps.checks, deps.metrics);
         Self {
             shop: deps.shop,
             reader: deps.reader,
             heads: deps.heads,
             keys: deps.keys,
             queries: deps.queries,
-            declared,
             limits: deps.limits,
             shutdown,
             service,
-            routes,
+            commands,
+            surface: RwLock::new(Arc::new(surface)),
         }
+    }
+
+    /// The routes of the queries that are declared now.
+    fn surface(&self) -> Arc<Surface> {
+        let declared = self.queries.declared();
+        let known = Arc::clone(&self.surface.read().expect("no code panics while holding it"));
+        if known.declared.generation == declared.generation {
+            return known;
+        }
+        let made = Arc::new(Surface::new(declared, &self.commands, &self.limits));
+        *self.surface.write().expect("no code panics while holding it") = Arc::clone(&made);
+        made
     }
 
     async fn answer(
@@ -135,7 +155,8 @@ impl App {
     ) -> Response {
         let started = Instant::now();
         let id = Uuid::now_v7();
-        let found = self.routes.find(method, path);
+        let surface = self.surface();
+        let found = surface.routes.find(method, path);
         let template = match &found {
             Match::Found(route, _) => route.template.clone(),
             Match::Method(_) | Match::Nothing => "none".to_owned(),
@@ -145,7 +166,7 @@ impl App {
         let work = async {
             match found {
                 Match::Found(route, path) => {
-                    self.route(route, Request { id, headers, path, query, body }).await
+                    self.route(&surface, route, Request { id, headers, path, query, body }).await
                 }
                 Match::Method(allow) => Err(Failure::Method { allow }),
                 Match::Nothing => Err(Failure::NoRoute),
@@ -160,7 +181,12 @@ impl App {
         response
     }
 
-    async fn route(&self, route: &Route, request: Request) -> Result<Response, Failure> {
+    async fn route(
+        &self,
+        surface: &Surface,
+        route: &Route,
+        request: Request,
+    ) -> Result<Response, Failure> {
         let principal = match &route.scope {
             Scope::Public => None,
             Scope::Principal => Some(self.principal(&request.headers).await?),
@@ -177,8 +203,8 @@ impl App {
                 Endpoint::Livez => Ok(service::live()),
                 Endpoint::Readyz => Ok(self.service.ready().await),
                 Endpoint::Metrics => Ok(self.service.metrics()),
-                Endpoint::OpenApi => Ok(self.service.openapi(&request.headers)),
-                Endpoint::Docs => Ok(self.service.docs()),
+                Endpoint::OpenApi => Ok(surface.description.openapi(&request.headers)),
+                Endpoint::Docs => Ok(surface.description.docs()),
                 Endpoint::Problem => page::problem(&request.path["code"]),
                 Endpoint::Command(_)
                 | Endpoint::NoCommand
@@ -195,7 +221,8 @@ impl App {
             Endpoint::Stream => Box::pin(events::stream(self, &principal, &request)).await?,
             Endpoint::Events => Box::pin(events::events(self, &principal, &request)).await?,
             Endpoint::Query(index) => {
-                queries::run(self, &principal, &self.declared[*index], &request).await?
+                let query = &surface.declared.queries[*index];
+                queries::run(self, &principal, query, &request).await?
             }
             Endpoint::Livez
             | Endpoint::Readyz

@@ -140,10 +140,12 @@ fn failure(query: &DeclaredQuery, error: QueryError) -> Failure {
         }
         QueryError::Stale { position } => Failure::Stale { position },
         QueryError::Database(e) if e.is_closed() => Failure::Unavailable(text),
-        QueryError::TooSlow | QueryError::Pool(_) => Failure::Unavailable(text),
-        QueryError::Database(_) | QueryError::Unknown(_) | QueryError::BadOrder { .. } => {
-            Failure::Internal(text)
+        QueryError::TooSlow | QueryError::Pool(_) | QueryError::Changing(_) => {
+            Failure::Unavailable(text)
         }
+        // it was dropped a moment ago
+        QueryError::Unknown(_) => Failure::NoRoute,
+        QueryError::Database(_) | QueryError::BadOrder { .. } => Failure::Internal(text),
     }
 }
 
@@ -211,8 +213,10 @@ mod tests {
         };
         assert_eq!(field(failure(&query, bad)), (Part::Path, "order_id".to_owned()));
         assert!(matches!(failure(&query, QueryError::TooSlow), Failure::Unavailable(_)));
-        let unknown = QueryError::Unknown("x".to_owned());
-        assert!(matches!(failure(&query, unknown), Failure::Internal(_)));
+        let changing = QueryError::Changing("x".to_owned());
+        assert!(matches!(failure(&query, changing), Failure::Unavailable(_)));
+        let dropped = QueryError::Unknown("x".to_owned());
+        assert!(matches!(failure(&query, dropped), Failure::NoRoute));
     }
 
     #[test]

@@ -48,22 +48,12 @@ pub(crate) struct Service {
     pool: Pool,
     checks: Vec<Check>,
     metrics: PrometheusHandle,
-    openapi: String,
-    openapi_etag: String,
-    docs: String,
     postgres: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Service {
-    pub(crate) fn new(
-        pool: Pool,
-        checks: Vec<Check>,
-        metrics: PrometheusHandle,
-        openapi: String,
-        docs: String,
-    ) -> Self {
-        let openapi_etag = etag(&openapi);
-        Self { pool, checks, metrics, openapi, openapi_etag, docs, postgres: Mutex::default() }
+    pub(crate) fn new(pool: Pool, checks: Vec<Check>, metrics: PrometheusHandle) -> Self {
+        Self { pool, checks, metrics, postgres: Mutex::default() }
     }
 
     /// 200 where a request would be served, 503 where not, with each part's state.
@@ -93,6 +83,20 @@ impl Service {
 
     pub(crate) fn metrics(&self) -> Response {
         text("text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
+    }
+}
+
+/// The API described: for generators, and for people.
+pub(crate) struct Description {
+    openapi: String,
+    openapi_etag: String,
+    docs: String,
+}
+
+impl Description {
+    pub(crate) fn new(openapi: String, docs: String) -> Self {
+        let openapi_etag = etag(&openapi);
+        Self { openapi, openapi_etag, docs }
     }
 
     pub(crate) fn openapi(&self, headers: &HeaderMap) -> Response {

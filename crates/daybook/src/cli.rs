@@ -11,7 +11,7 @@ use crate::{
     config::{LogFormat, Overrides, Settings},
     doctor,
     import::ImportArgs,
-    roles, schemas,
+    projections, roles, schemas,
     secrets::Secrets,
     streams, tenants, tools,
 };
@@ -48,7 +48,7 @@ enum Command {
     #[command(after_help = "Example:\n  daybook relay --kafka-brokers kafka:9092")]
     Relay,
     /// Runs a projector worker: folds events into read models
-    #[command(after_help = "Example:\n  daybook project --projections-dir ./projections")]
+    #[command(after_help = "Example:\n  daybook project --kafka-brokers kafka:9092")]
     Project,
     /// Runs a worker for background jobs: charges, refunds, expiry
     #[command(after_help = "Example:\n  daybook work --set worker_jobs=32")]
@@ -121,12 +121,51 @@ enum Import {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Projections {
-    /// Lists the read models that are declared
+    /// Puts a folder's read model into the database; a running `project` builds it at once
+    #[command(after_help = "Examples:\n  daybook projections add ./projections/orders\n  \
+                      daybook projections add ./my-orders/orders --no-switch\n\n\
+                      A new read model answers queries at once. A changed one is built beside the one \
+                      that answers, and switched to by itself once it has caught up. As the owner \
+                      (DATABASE_URL).")]
+    Add {
+        /// The folder; its name is the read model's
+        dir: PathBuf,
+        /// Build it, but leave the switch to `projections switch`
+        #[arg(long)]
+        no_switch: bool,
+    },
+    /// Lists the read models with their versions and queries
     #[command(after_help = "Example:\n  daybook projections list")]
     List,
-    /// Shows how far each read model is
+    /// Shows where each version stands and how far it is
     #[command(after_help = "Example:\n  daybook projections status")]
     Status,
+    /// Makes another version the one that answers queries, in one step
+    #[command(after_help = "Examples:\n  daybook projections switch orders\n  \
+                      daybook projections switch orders --to 3f2a91\n\n\
+                      Refused while the version is behind the one that answers, so that nobody sees \
+                      older rows than before. The other version follows on: one may switch back.")]
+    Switch {
+        /// The read model
+        name: String,
+        /// The version: the beginning of its hash [default: the one that is being built]
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+    },
+    /// Drops a version, or a whole read model; the journal still has all that it was made from
+    #[command(after_help = "Examples:\n  daybook projections drop orders --version 3f2a91\n  \
+                      daybook projections drop orders --retired\n  \
+                      daybook projections drop my_sales")]
+    Drop {
+        /// The read model
+        name: String,
+        /// One version that answers no queries: the beginning of its hash
+        #[arg(long)]
+        version: Option<String>,
+        /// Every version that answered queries once
+        #[arg(long, conflicts_with = "version")]
+        retired: bool,
+    },
     /// Builds read models anew beside the old rows, then swaps them in
     #[command(after_help = "Examples:\n  daybook projections rebuild orders\n  \
                       daybook projections rebuild --all --from kafka")]
@@ -357,7 +396,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Doctor => return doctor::run(&settings).await,
         Command::Import(Import::UciRetail(args)) => tools::import(&settings, args).await?,
-        Command::Projections(command) => tools::projections(&settings, command).await?,
+        Command::Projections(command) => projections::run(&settings, command).await?,
         Command::Schemas(command) => return schemas::run(&settings, command).await,
         Command::Jobs(command) => tools::jobs(&settings, command).await?,
         Command::Streams(command) => streams::run(&settings, command).await?,

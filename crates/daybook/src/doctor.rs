@@ -1,6 +1,6 @@
 //! `daybook doctor`: checks each service and says in plain words what is wrong.
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 use anyhow::Context;
 use daybook_commands::schemas;
@@ -8,6 +8,7 @@ use daybook_journal::{
     EventVersion, Reader,
     activation::{self, Activated},
 };
+use daybook_projection::VersionState;
 use tokio_postgres::Client;
 
 use crate::{
@@ -147,7 +148,6 @@ async fn clock(client: &Client) -> anyhow::Result<String> {
 }
 
 async fn read_models(settings: &Settings) -> anyhow::Result<String> {
-    let catalogue = wiring::catalogue(settings)?;
     let client = serve(settings).await?;
     let rows = daybook_projection::status(&client).await.context(
         "the read models can't be looked at (a new database wants `daybook migrate` first)",
@@ -159,8 +159,10 @@ async fn read_models(settings: &Settings) -> anyhow::Result<String> {
         })
         .collect();
     anyhow::ensure!(stopped.is_empty(), "{}", stopped.join("; "));
-    let behind = rows.iter().map(|row| row.head - row.position).max().unwrap_or(0);
-    Ok(format!("{} of them, at most {behind} events behind", catalogue.projections().len()))
+    let active = rows.iter().filter(|row| row.state == VersionState::Active);
+    let behind = active.clone().map(|row| row.head - row.position).max().unwrap_or(0);
+    let names: BTreeSet<&str> = active.map(|row| row.name.as_str()).collect();
+    Ok(format!("{} of them, at most {behind} events behind", names.len()))
 }
 
 async fn kafka(settings: &Settings) -> anyhow::Result<String> {

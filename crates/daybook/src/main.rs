@@ -6,6 +6,7 @@ mod config;
 mod database;
 mod doctor;
 mod import;
+mod projections;
 mod roles;
 mod schemas;
 mod secrets;

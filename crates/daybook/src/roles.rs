@@ -200,7 +200,6 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
         let projector = Projector::new(
             own.config,
             own.reader,
-            wiring::catalogue(settings)?,
             ProjectorSettings {
                 // Installations that share a cluster share no topic, and so no group.
                 group: format!("{}.projector", settings.topic),
@@ -256,7 +255,13 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
             positions_task.run(stop).await;
             ("read positions", Ok(()))
         });
-        let queries = Queries::new(own.pool.clone(), &*wiring::catalogue(settings)?, positions);
+        let (queries, queries_task) = Queries::new(own.pool.clone(), positions);
+        queries.reload().await.context("the declared queries can't be read")?;
+        let stop = process.stop_back.clone();
+        process.back.spawn(async move {
+            queries_task.run(stop).await;
+            ("queries", Ok(()))
+        });
         let writers = shop.clone();
         let deps = ApiDeps {
             shop,

@@ -7,16 +7,15 @@ use daybook_journal::{
     Reader,
     activation::{self, Activated},
 };
-use daybook_projection::Source;
 use daybook_work::{JobFilter, JobStore};
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{From, JobState, Jobs, Keys, Projections},
+    cli::{JobState, Jobs, Keys},
     config::Settings,
     database::{self, Login},
     import::{self, ImportArgs},
+    projections,
     secrets::Secrets,
     wiring,
 };
@@ -49,7 +48,8 @@ pub(crate) async fn migrate(settings: &Settings, reset_passwords: bool) -> anyho
     let reader = Reader::new(wiring::pool(settings, owner)?);
     let tenant = reader.add_tenant(&settings.tenant, settings.topic_partitions).await?;
     let catalogue = wiring::catalogue(settings)?;
-    daybook_projection::install(&mut client, &catalogue).await.context("read models")?;
+    let installed =
+        daybook_projection::install(&mut client, &catalogue).await.context("read models")?;
     say(&format!(
         "database: schemas journal, identity, feed, projection, sandbox; tenant {} (Kafka \
          partition {}); {} read models",
@@ -57,6 +57,9 @@ pub(crate) async fn migrate(settings: &Settings, reset_passwords: bool) -> anyho
         tenant.partition,
         catalogue.projections().len()
     ));
+    for line in installed.iter().filter_map(projections::installed_line) {
+        say(&line);
+    }
     say(&schemas_line(&activation::activated(&client).await?, activated));
     let feed = wiring::feed(settings)?;
     daybook_feed::ensure_topic(&feed).await.context("topic")?;
@@ -119,98 +122,6 @@ pub(crate) async fn import(settings: &Settings, args: ImportArgs) -> anyhow::Res
     }
     registered.await.context("the registration panicked")??;
     report.map(|_report| ())
-}
-
-/// `daybook projections …`.
-pub(crate) async fn projections(settings: &Settings, command: Projections) -> anyhow::Result<()> {
-    let catalogue = wiring::catalogue(settings)?;
-    match command {
-        Projections::List => {
-            for projection in catalogue.projections() {
-                say(&format!("{:20} {}", projection.name, projection.title));
-                for query in &projection.queries {
-                    say(&format!("{:20}   GET {}", "", query.path));
-                }
-            }
-            Ok(())
-        }
-        Projections::Status => {
-            let login = database::config(settings, Login::Project)?;
-            let client = database::connect(&login).await?;
-            say(&format!(
-                "{:20} {:10} {:>12} {:>12} {:>10}  error",
-                "read model", "tenant", "position", "head", "behind"
-            ));
-            for row in daybook_projection::status(&client).await? {
-                say(&format!(
-                    "{:20} {:10} {:>12} {:>12} {:>10}  {}",
-                    row.name,
-                    row.tenant_name,
-                    row.position,
-                    row.head,
-                    row.head - row.position,
-                    row.error.as_ref().map_or("-", |error| error.message.as_str()),
-                ));
-            }
-            Ok(())
-        }
-        Projections::Rebuild { name, all: _, from } => {
-            let names: Vec<String> = match name {
-                Some(name) => {
-                    let known = catalogue.projection(&name).is_some();
-                    anyhow::ensure!(
-                        known,
-                        "there is no read model {name}; `daybook projections list` shows them"
-                    );
-                    vec![name]
-                }
-                None => catalogue.projections().iter().map(|p| p.name.clone()).collect(),
-            };
-            for name in names {
-                rebuild(settings, &catalogue, &name, from).await?;
-            }
-            Ok(())
-        }
-    }
-}
-
-async fn rebuild(
-    settings: &Settings,
-    catalogue: &std::sync::Arc<daybook_projection::Catalogue>,
-    name: &str,
-    from: From,
-) -> anyhow::Result<()> {
-    let (source, feed) = match from {
-        From::Journal => (Source::Journal, None),
-        From::Kafka => (Source::Kafka, Some(wiring::feed(settings)?)),
-    };
-    let deps = daybook_projection::RebuildDeps {
-        config: database::config(settings, Login::Project)?,
-        catalogue: catalogue.clone(),
-        feed,
-        piece_positions: None,
-    };
-    let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template(
-            "{msg:20} {wide_bar} {pos}/{len} events  {per_sec}  {eta} left",
-        )
-        .unwrap_or_else(|_invalid| ProgressStyle::default_bar()),
-    );
-    bar.set_message(name.to_owned());
-    let report = daybook_projection::rebuild(&deps, name, source, &|done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    })
-    .await
-    .with_context(|| format!("read model {name}"))?;
-    bar.finish_and_clear();
-    let events: i64 = report.positions.iter().map(|(_tenant, position)| position).sum();
-    say(&format!(
-        "{name:20} {events} events, {} rows changed, {:.1} s",
-        report.changed_rows,
-        report.elapsed.as_secs_f64()
-    ));
-    Ok(())
 }
 
 /// `daybook jobs …`.

@@ -48,12 +48,12 @@ pub(crate) fn feed(settings: &Settings) -> anyhow::Result<FeedConfig> {
     })
 }
 
-/// The read models that are declared.
-pub(crate) fn catalogue(settings: &Settings) -> anyhow::Result<Arc<Catalogue>> {
+/// The read models that the settings' folder declares.
+pub(crate) fn catalogue(settings: &Settings) -> anyhow::Result<Catalogue> {
     let dir = &settings.projections_dir;
     let catalogue = Catalogue::load(dir)
         .with_context(|| format!("setting projections_dir: read models in {}", dir.display()))?;
-    Ok(Arc::new(catalogue.reading(&schemas::upcasters())))
+    Ok(catalogue.reading(&schemas::upcasters()))
 }
 
 /// All tenants; an error that says what to do where the database is empty.

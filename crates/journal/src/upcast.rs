@@ -10,6 +10,9 @@ use std::{fmt::Write, sync::Arc};
 use sha2::{Digest, Sha256};
 use tokio_postgres::GenericClient;
 
+/// How much of a digest stands in the names of functions.
+const MARK_LENGTH: usize = 12;
+
 /// One step: from a version of a type to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upcaster {
@@ -93,10 +96,12 @@ impl Upcasters {
     /// SQL text with its calls of `journal.upcast` and `journal.current_version` turned into calls
     /// of this very set's functions. Without any upcaster the text stays as it is.
     pub fn in_sql(&self, sql: &str) -> String {
-        if self.steps.is_empty() {
-            return sql.to_owned();
-        }
-        let mark = self.mark();
+        Self::calls_of(&self.digest, sql)
+    }
+
+    /// The same for the set of this digest, which some program has installed.
+    pub fn calls_of(digest: &str, sql: &str) -> String {
+        let Some(mark) = digest.get(..MARK_LENGTH) else { return sql.to_owned() };
         sql.replace("journal.upcast(", &format!("journal.upcast_{mark}("))
             .replace("journal.current_version(", &format!("journal.current_version_{mark}("))
     }
@@ -117,7 +122,7 @@ impl Upcasters {
     }
 
     fn mark(&self) -> &str {
-        &self.digest[..12]
+        &self.digest[..MARK_LENGTH]
     }
 
     /// The functions, as one text and so in one transaction: one a step, named after its contents;

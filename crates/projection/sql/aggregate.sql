@@ -3,11 +3,11 @@
             {event_source}
         ), step as (
             select {key_expressions}, event.position, k.part,
-                   row({event_row_step})::read.event as e,
-                   row({keys_k})::read.{name}__key as k
-            from event cross join lateral read.{name}__keys(row({event_row})::read.event) k
+                   row({event_row_step})::projection.event as e,
+                   row({keys_k})::{schema}.{name}__key as k
+            from event cross join lateral {schema}.{name}__keys(row({event_row})::projection.event) k
         ), folded as materialized (
-            select {keys}, read.{name}__fold(e, k, part order by position, part) as f
+            select {keys}, {schema}.{name}__fold(e, k, part order by position, part) as f
             from step group by {keys}
         )
         insert into {table} ({columns})

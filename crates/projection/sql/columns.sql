@@ -10,5 +10,5 @@ join pg_type y on y.oid = a.atttypid
 left join pg_collation o on o.oid = a.attcollation
 left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 left join pg_index i on i.indrelid = a.attrelid and i.indisprimary
-where a.attrelid = ('read.' || $1)::regclass and a.attnum > 0 and not a.attisdropped
+where a.attrelid = format('%I.%I', $1::text, $2::text)::regclass and a.attnum > 0 and not a.attisdropped
 order by a.attnum

@@ -1,5 +1,7 @@
 -- Everything that functions.sql makes.
 drop function if exists
-    read.{name}__swap, read.{name}__stage_journal, read.{name}__stage, read.{name}__advance;
-drop type if exists read.{name}__step, read.{name}__key, read.{name}__row cascade;
-drop function if exists read.{name}__keys;
+    {schema}.{name}__swap, {schema}.{name}__stage_journal, {schema}.{name}__stage,
+    {schema}.{name}__advance_journal, {schema}.{name}__advance, {schema}.{name}__is_active,
+    {schema}.{name}__move;
+drop type if exists {schema}.{name}__step, {schema}.{name}__key, {schema}.{name}__row cascade;
+drop function if exists {schema}.{name}__keys;

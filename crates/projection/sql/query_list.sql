@@ -1,7 +1,9 @@
 -- A page of rows as a JSON array, the place of its last row if there is more, and the position it
 -- stands for, from one snapshot.
-select coalesce((select c.position from projection.checkpoints c
-                 where c.projection = '{projection}' and c.tenant = $1::integer), 0),
+select (select a.version from projection.active a where a.projection = '{projection}'),
+       coalesce((select c.position from projection.checkpoints c
+                 where c.projection = '{projection}' and c.version = '{version}'
+                   and c.tenant = $1::integer), 0),
        coalesce(json_agg(page.item order by page.n) filter (where page.n <= {limit}), '[]')::text,
        case when count(*) > {limit}
             then (array_agg(page.place) filter (where page.n = {limit}))[1]::text end

@@ -9,12 +9,13 @@ use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 use daybook_journal::StoredEvent;
 use tokio_postgres::{
-    Client, Statement,
+    Client, Row, Statement,
+    error::SqlState,
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
 use uuid::Uuid;
 
-use crate::{catalogue::Definition, generate::Reads};
+use crate::{definition::Definition, generate::Reads};
 
 /// JSON text, sent as `jsonb` without being parsed here.
 #[derive(Debug)]
@@ -105,13 +106,25 @@ impl Replanning {
     }
 }
 
-/// A connection prepared to move one projection.
+/// A connection prepared to move one version of a projection.
 pub(crate) struct Fold {
     client: Client,
     replanning: Replanning,
     advance: Statement,
-    definition: String,
+    advance_journal: Statement,
+    projection: String,
+    version: String,
     reads: Reads,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Advanced {
+    /// Whether the version is the one that answers queries.
+    pub(crate) active: bool,
+    /// Keys of the rows that were touched, a JSON array of the key's columns each; `None`: too many
+    /// to name.
+    pub(crate) keys: Option<Vec<String>>,
 }
 
 /// Where a checkpoint stands.
@@ -142,18 +155,23 @@ impl Fold {
         client
             .batch_execute("set synchronous_commit = off; set timezone = 'UTC'; set jit = off")
             .await?;
+        let (schema, name) = (definition.schema(), &definition.name);
         let advance = client
             .prepare(&format!(
-                "select read.{}__advance($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
-                 $14)",
-                definition.name
+                "select * from {schema}.{name}__advance($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
+                 $11, $12, $13)"
             ))
+            .await?;
+        let advance_journal = client
+            .prepare(&format!("select * from {schema}.{name}__advance_journal($1, $2, $3, $4)"))
             .await?;
         Ok(Self {
             client,
             replanning: Replanning::default(),
             advance,
-            definition: definition.hash.clone(),
+            advance_journal,
+            projection: name.clone(),
+            version: definition.version.clone(),
             reads: Reads::any(definition),
         })
     }
@@ -164,39 +182,87 @@ impl Fold {
     }
 
     /// Folds the events of one step (ascending, only types that the projection reads) onto the
-    /// rows and moves the checkpoint, in one transaction. False: the checkpoint stands elsewhere,
+    /// rows and moves the checkpoint, in one transaction. `None`: the checkpoint stands elsewhere,
     /// and nothing was changed.
     pub(crate) async fn advance(
         &self,
         step: Step,
         events: &[&StoredEvent],
-    ) -> Result<bool, tokio_postgres::Error> {
+    ) -> Result<Option<Advanced>, tokio_postgres::Error> {
         self.replanning.before(&self.client, events.len()).await?;
         let arrays = Arrays::of(events, self.reads);
-        let head: [&(dyn ToSql + Sync); 5] =
-            [&self.definition, &step.tenant, &step.incarnation, &step.expected, &step.next];
-        let parameters: Vec<_> = head.into_iter().chain(arrays.parameters()).collect();
-        Ok(self.client.query_one(&self.advance, &parameters).await?.get(0))
+        let parameters: Vec<_> = step.parameters().into_iter().chain(arrays.parameters()).collect();
+        let row = self.client.query_one(&self.advance, &parameters).await?;
+        Ok(Advanced::of(&row))
+    }
+
+    /// The same with the events that the journal has, in one statement.
+    pub(crate) async fn advance_journal(
+        &self,
+        step: Step,
+    ) -> Result<Option<Advanced>, tokio_postgres::Error> {
+        let positions = usize::try_from(step.next - step.expected).unwrap_or(0);
+        self.replanning.before(&self.client, positions).await?;
+        let row = self.client.query_one(&self.advance_journal, &step.parameters()).await?;
+        Ok(Advanced::of(&row))
+    }
+
+    /// Makes this version the one that answers, if it is to be and no position would fall. False:
+    /// not yet.
+    pub(crate) async fn switch_to(&self) -> Result<bool, tokio_postgres::Error> {
+        let switched = self
+            .client
+            .query_one(
+                "select projection.switch_when_ready($1, $2)",
+                &[&self.projection, &self.version],
+            )
+            .await;
+        match switched {
+            Ok(row) => Ok(row.get(0)),
+            // somebody holds a checkpoint for long: a rebuild
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets analysts see the version that answers. False: somebody is reading what they see now.
+    pub(crate) async fn show_analysts(&self) -> Result<bool, tokio_postgres::Error> {
+        let row = self
+            .client
+            .query_one("select projection.show_analysts($1)", &[&self.projection])
+            .await?;
+        Ok(row.get(0))
     }
 
     /// Where the checkpoint of a tenant stands; position 0 where there is none yet.
     pub(crate) async fn checkpoint(
         &self,
-        projection: &str,
         tenant: i32,
     ) -> Result<Checkpoint, tokio_postgres::Error> {
         let row = self
             .client
             .query_opt(
                 "select position, incarnation from projection.checkpoints
-                 where projection = $1 and tenant = $2",
-                &[&projection, &tenant],
+                 where projection = $1 and version = $2 and tenant = $3",
+                &[&self.projection, &self.version, &tenant],
             )
             .await?;
         Ok(row.map_or(Checkpoint { position: 0, incarnation: None }, |row| Checkpoint {
             position: row.get(0),
             incarnation: row.get(1),
         }))
+    }
+}
+
+impl Advanced {
+    fn of(row: &Row) -> Option<Self> {
+        row.get::<_, bool>(0).then(|| Self { active: row.get(1), keys: row.get(2) })
+    }
+}
+
+impl Step {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 4] {
+        [&self.tenant, &self.incarnation, &self.expected, &self.next]
     }
 }
 
@@ -207,8 +273,11 @@ pub(crate) async fn stage(
     tenant: i32,
     events: &[&StoredEvent],
 ) -> Result<(), tokio_postgres::Error> {
-    let statement =
-        format!("select read.{}__stage($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", definition.name);
+    let statement = format!(
+        "select {}.{}__stage($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        definition.schema(),
+        definition.name
+    );
     let arrays = Arrays::of(events, Reads::any(definition));
     let head: [&(dyn ToSql + Sync); 1] = [&tenant];
     let parameters: Vec<_> = head.into_iter().chain(arrays.parameters()).collect();

@@ -1,8 +1,9 @@
 //! The SQL of one projection, filled in from its folder and the columns of its table.
 
+use daybook_journal::Upcasters;
 use sha2::{Digest, Sha256};
 
-use crate::{catalogue::Definition, lexer};
+use crate::{definition::Definition, lexer};
 
 const FUNCTIONS: &str = include_str!("../sql/functions.sql");
 const DROP_FUNCTIONS: &str = include_str!("../sql/drop_functions.sql");
@@ -12,7 +13,7 @@ const AGGREGATE: &str = include_str!("../sql/aggregate.sql");
 /// The one plan that is right for a batch of any size, whatever the statistics say: events from
 /// the arrays, sorted by key, each key looked up in the primary key. So it is forced, and made
 /// once a session instead of once a batch.
-const PLAN_SETTINGS: &str = "set search_path = pg_catalog, read set timezone = 'UTC' set jit = off \
+const PLAN_SETTINGS: &str = "set search_path = pg_catalog, {schema} set timezone = 'UTC' set jit = off \
     set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off \
     set enable_hashjoin = off set enable_mergejoin = off set enable_hashagg = off \
     set enable_material = off";
@@ -56,9 +57,9 @@ pub(crate) fn engine_hash() -> String {
     hex::encode(hash.finalize())
 }
 
-/// Drops the functions and types of a projection, if there are any.
-pub(crate) fn drop_functions(name: &str) -> String {
-    DROP_FUNCTIONS.replace("{name}", name)
+/// Drops the functions and types of a version, if there are any.
+pub(crate) fn drop_functions(definition: &Definition) -> String {
+    DROP_FUNCTIONS.replace("{schema}", &definition.schema()).replace("{name}", &definition.name)
 }
 
 /// Which of the two large columns of an event a projection reads, so that nothing else travels.
@@ -78,17 +79,17 @@ impl Reads {
     /// What `apply.sql` reads: an event with a thousand lines makes a thousand steps, which
     /// should not carry all of its data each.
     pub(crate) fn apply(definition: &Definition) -> Self {
-        Self::of(&definition.apply_sql)
+        Self::of(&definition.texts.apply)
     }
 
     /// What the projection reads at all.
     pub(crate) fn any(definition: &Definition) -> Self {
-        let (key, apply) = (Self::of(&definition.key_sql), Self::apply(definition));
+        let (key, apply) = (Self::of(&definition.texts.key), Self::apply(definition));
         Self { data: key.data || apply.data, meta: key.meta || apply.meta }
     }
 }
 
-/// The functions and types of a projection. The error says what is wrong with its table.
+/// The functions and types of a version. The error says what is wrong with its table.
 pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<String, String> {
     let name = &definition.name;
     let mut keys: Vec<&Column> = columns.iter().filter(|c| c.key.is_some()).collect();
@@ -150,7 +151,7 @@ pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<S
             }
             column => column.to_owned(),
         });
-        definition.upcasters.in_sql(&columns.collect::<Vec<_>>().join(", "))
+        Upcasters::calls_of(&definition.upcasters, &columns.collect::<Vec<_>>().join(", "))
     };
     let from_arrays = format!(
         "select {} from unnest(p_positions, p_streams, p_versions, p_types, p_schema_versions, \
@@ -168,8 +169,9 @@ pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<S
         types.join(", ")
     );
 
-    let table = format!("read.{name}");
-    let staging = format!("read.{name}__staging");
+    let schema = definition.schema();
+    let table = format!("{schema}.{name}");
+    let staging = format!("{schema}.{name}__staging");
     let keys_k = prefixed(keys, "k");
     let fill = |template: &str, source: &str, table: &str| {
         template
@@ -193,11 +195,14 @@ pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<S
     let text = FUNCTIONS
         .replace("{fold_arrays_into_table}", &fill(FOLD, &from_arrays, &table))
         .replace("{fold_arrays_into_staging}", &fill(FOLD, &from_arrays, &staging))
+        .replace("{fold_journal_into_table}", &fill(FOLD, &from_journal, &table))
+        .replace("{aggregate_journal_into_table}", &fill(AGGREGATE, &from_journal, &table))
         .replace("{fold_journal_into_staging}", &fill(FOLD, &from_journal, &staging))
         .replace("{aggregate_journal_into_staging}", &fill(AGGREGATE, &from_journal, &staging))
         .replace("{name}", name)
         .replace("{plan_settings}", PLAN_SETTINGS)
-        .replace("{definition}", &definition.hash)
+        .replace("{schema}", &schema)
+        .replace("{version}", &definition.version)
         .replace("{row_attributes}", &join(&all, ", ", &Column::attribute))
         .replace("{key_attributes}", &join(keys, ", ", &Column::attribute))
         .replace("{key_columns}", &join(keys, ", ", &|c| format!("{} {}", c.name, c.sql_type)))
@@ -210,7 +215,10 @@ pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<S
         .replace("{set_excluded}", &set_excluded)
         .replace("{new_row}", &new_row);
     // the folder's own text last: what it says is never taken for a placeholder
-    Ok(text.replace("{key_sql}", &definition.key_sql).replace("{apply_sql}", &definition.apply_sql))
+    let own = |sql: &str| lexer::requalify(sql, &schema);
+    Ok(text
+        .replace("{key_sql}", &own(&definition.texts.key))
+        .replace("{apply_sql}", &own(&definition.texts.apply)))
 }
 
 fn is_plain_name(text: &str) -> bool {

@@ -1,10 +1,13 @@
-//! Making tables and functions of the declared projections; safe to run again.
+//! Putting declared projections into the database, as versions with tables and functions of their
+//! own; safe to run again.
 
 use tokio_postgres::{Client, Transaction};
 
 use crate::{
-    catalogue::{Catalogue, Definition},
+    catalogue::Catalogue,
+    definition::{CatalogueError, Definition, short},
     generate::{self, Column},
+    lexer, notify, versions,
 };
 
 mod embedded {
@@ -29,6 +32,9 @@ pub enum InstallError {
         /// What PostgreSQL said.
         source: tokio_postgres::Error,
     },
+    /// Its queries can't be told from those of another projection.
+    #[error(transparent)]
+    Shared(#[from] CatalogueError),
     /// A table can't be a projection's.
     #[error("projection {projection}: {detail}")]
     Table {
@@ -59,108 +65,254 @@ pub async fn migrate(client: &mut Client) -> Result<(), refinery::Error> {
         .map(|_report| ())
 }
 
-/// Makes table and functions of every projection of the catalogue, each in a transaction of its
-/// own. One that is installed already with the same definition is left alone; one whose
-/// definition has changed loses its rows and begins again at position 0, from where a running
-/// projector brings it up to date.
-pub async fn install(client: &mut Client, catalogue: &Catalogue) -> Result<(), InstallError> {
+/// What installing a definition came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// Name of the projection.
+    pub projection: String,
+    /// The version.
+    pub version: String,
+    /// What was done.
+    pub change: Change,
+}
+
+/// What was done for a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It was there.
+    None,
+    /// It was there with another title or other queries, which are now these.
+    Texts,
+    /// A new projection: it answers queries at once, with what it has so far.
+    New,
+    /// A new version is built beside the one that answers queries.
+    Version,
+    /// A version that was there already is to be switched to.
+    Again,
+}
+
+/// Puts every projection of the catalogue into the database, each in a transaction of its own; a
+/// running projector then builds what is new. The first version of a projection answers queries at
+/// once; a changed one is built beside the one that answers and switched to once it has caught up.
+/// Safe to run again. Projections that the catalogue doesn't have are left alone.
+pub async fn install(
+    client: &mut Client,
+    catalogue: &Catalogue,
+) -> Result<Vec<Installed>, InstallError> {
+    let names: Vec<&str> = catalogue.projections().iter().map(|p| p.name.as_str()).collect();
+    let mut done = Vec::new();
     for definition in catalogue.projections() {
-        let transaction = client.transaction().await?;
-        install_one(&transaction, definition).await?;
-        transaction.commit().await?;
+        done.push(add_among(client, definition, true, &names).await?);
     }
-    Ok(())
+    make_functions_anew(client).await?;
+    Ok(done)
+}
+
+/// The same for one projection. Unless `automatic`, a changed version waits to be switched to.
+pub async fn add(
+    client: &mut Client,
+    definition: &Definition,
+    automatic: bool,
+) -> Result<Installed, InstallError> {
+    add_among(client, definition, automatic, &[]).await
+}
+
+async fn add_among(
+    client: &mut Client,
+    definition: &Definition,
+    automatic: bool,
+    catalogue: &[&str],
+) -> Result<Installed, InstallError> {
+    let name = &definition.name;
+    if JOURNAL_VIEWS.contains(&name.as_str()) {
+        let detail = format!("analysts have a view analyst.{name} already: choose another name");
+        return Err(InstallError::Table { projection: name.clone(), detail });
+    }
+    let transaction = client.transaction().await?;
+    // one at a time, also from several processes
+    transaction
+        .execute("select pg_advisory_xact_lock(hashtext('daybook.projection.install'))", &[])
+        .await?;
+    versions::refuse_shared_queries(&transaction, definition, catalogue).await??;
+    let change = install_one(&transaction, definition, automatic).await?;
+    if change != Change::None {
+        notify::tell_versions(&transaction).await?;
+    }
+    transaction.commit().await?;
+    client.execute("select projection.show_analysts($1)", &[name]).await?;
+    let version = definition.version.clone();
+    tracing::info!(projection = name, version = short(&version), ?change, "installed");
+    Ok(Installed { projection: name.clone(), version, change })
 }
 
 async fn install_one(
     transaction: &Transaction<'_>,
     definition: &Definition,
-) -> Result<(), InstallError> {
-    let name = &definition.name;
-    let refused = |source| InstallError::Refused { projection: name.clone(), source };
-    if JOURNAL_VIEWS.contains(&name.as_str()) {
-        let detail = format!("analysts have a view analyst.{name} already: choose another name");
-        return Err(InstallError::Table { projection: name.clone(), detail });
-    }
-    // one at a time, also from several processes
-    transaction
-        .execute("select pg_advisory_xact_lock(hashtext('daybook.projection.install'))", &[])
-        .await?;
-    let installed = transaction
+    automatic: bool,
+) -> Result<Change, InstallError> {
+    let (name, version) = (&definition.name, &definition.version);
+    let texts = serde_json::to_value(&definition.texts).expect("texts are JSON");
+    let Some(there) = transaction
         .query_opt(
-            "select definition, engine from projection.definitions where projection = $1",
-            &[name],
+            "select definition = $3::jsonb, state, automatic, engine from projection.versions
+             where projection = $1 and version = $2",
+            &[name, version, &texts],
         )
-        .await?;
-    let engine = generate::engine_hash();
-    let (same_definition, same_engine) = installed.as_ref().map_or((false, false), |row| {
-        (row.get::<_, &str>(0) == definition.hash, row.get::<_, &str>(1) == engine)
-    });
-    if same_definition && same_engine {
-        return show_analysts(transaction, name).await.map_err(refused);
+        .await?
+    else {
+        return make(transaction, definition, &texts, automatic).await;
+    };
+    let (same_texts, state): (bool, String) = (there.get(0), there.get(1));
+    let again = state != "active" && (state == "retired" || there.get::<_, bool>(2) != automatic);
+    if there.get::<_, &str>(3) != generate::engine_hash() {
+        make_functions(transaction, definition).await?;
     }
-
-    transaction.batch_execute(&generate::drop_functions(name)).await.map_err(refused)?;
-    if !same_definition {
-        if installed.is_some() {
-            tracing::warn!(
-                projection = name,
-                "the definition has changed: folding from position 0"
-            );
-        }
+    if again {
+        leave_others(transaction, definition).await?;
+    }
+    if again || !same_texts {
         transaction
-            .batch_execute(&format!(
-                "drop view if exists analyst.{name}; \
-                 drop table if exists read.{name}, read.{name}__staging"
-            ))
-            .await
-            .map_err(refused)?;
-        transaction
-            .execute("delete from projection.checkpoints where projection = $1", &[name])
+            .execute(
+                "update projection.versions
+                 set definition = $3, title = $4, changed_at = clock_timestamp(),
+                     automatic = case when $5 then $6 else automatic end,
+                     state = case when $5 then 'building' else state end
+                 where projection = $1 and version = $2",
+                &[name, version, &texts, &definition.title, &again, &automatic],
+            )
             .await?;
-        transaction.batch_execute(&definition.table_sql).await.map_err(refused)?;
     }
-    let columns = table_columns(transaction, name).await.map_err(refused)?;
-    let functions = generate::functions(definition, &columns)
-        .map_err(|detail| InstallError::Table { projection: name.clone(), detail })?;
-    transaction.batch_execute(&functions).await.map_err(refused)?;
+    Ok(match (again, same_texts) {
+        (true, _) => Change::Again,
+        (false, true) => Change::None,
+        (false, false) => Change::Texts,
+    })
+}
+
+/// Only the newest wish counts: what was being built before goes on, but is not switched to.
+async fn leave_others(
+    transaction: &Transaction<'_>,
+    definition: &Definition,
+) -> Result<(), tokio_postgres::Error> {
     transaction
         .execute(
-            "insert into projection.definitions (projection, definition, engine, title)
-             values ($1, $2, $3, $4)
-             on conflict (projection) do update set definition = excluded.definition,
-                engine = excluded.engine, title = excluded.title, installed_at = clock_timestamp()",
-            &[name, &definition.hash, &engine, &definition.title],
+            "update projection.versions
+             set state = 'retired', automatic = false, changed_at = clock_timestamp()
+             where projection = $1 and version <> $2 and state = 'building'",
+            &[&definition.name, &definition.version],
+        )
+        .await
+        .map(|_| ())
+}
+
+/// Makes a version: its schema, table and functions, and its row.
+async fn make(
+    transaction: &Transaction<'_>,
+    definition: &Definition,
+    texts: &serde_json::Value,
+    automatic: bool,
+) -> Result<Change, InstallError> {
+    let (name, version, schema) = (&definition.name, &definition.version, definition.schema());
+    let refused = |source| InstallError::Refused { projection: name.clone(), source };
+    leave_others(transaction, definition).await?;
+    let first = transaction
+        .query_opt("select from projection.active where projection = $1", &[name])
+        .await?
+        .is_none();
+    let table = lexer::requalify(&definition.texts.table, &schema);
+    transaction
+        .batch_execute(&format!("create schema {schema};\n{table}"))
+        .await
+        .map_err(refused)?;
+    transaction
+        .execute(
+            "insert into projection.versions
+                (projection, version, schema, title, definition, upcasters, engine, state, automatic)
+             values ($1, $2, $3, $4, $5, $6, '', $7, $8)",
+            &[
+                name,
+                version,
+                &schema,
+                &definition.title,
+                texts,
+                &definition.upcasters,
+                &(if first { "active" } else { "building" }),
+                &(automatic && !first),
+            ],
         )
         .await?;
-    show_analysts(transaction, name).await.map_err(refused)?;
-    tracing::info!(projection = name, "installed");
+    make_functions(transaction, definition).await?;
+    if first {
+        transaction
+            .execute(
+                "insert into projection.active (projection, version) values ($1, $2)",
+                &[name, version],
+            )
+            .await?;
+    }
+    Ok(if first { Change::New } else { Change::Version })
+}
+
+/// Makes the functions of a version that is there, and opens its schema to whoever may.
+async fn make_functions(
+    transaction: &Transaction<'_>,
+    definition: &Definition,
+) -> Result<(), InstallError> {
+    let (name, schema) = (&definition.name, definition.schema());
+    let refused = |source| InstallError::Refused { projection: name.clone(), source };
+    let table = |detail| InstallError::Table { projection: name.clone(), detail };
+    transaction.batch_execute(&generate::drop_functions(definition)).await.map_err(refused)?;
+    let columns = table_columns(transaction, definition).await.map_err(refused)?;
+    let functions = generate::functions(definition, &columns).map_err(table)?;
+    transaction.batch_execute(&functions).await.map_err(refused)?;
+    let lent = transaction
+        .query_opt(
+            "select proname::text from pg_proc where prosecdef and pronamespace = $1::text::regnamespace",
+            &[&schema],
+        )
+        .await?;
+    if let Some(function) = lent.map(|row| row.get::<_, String>(0)) {
+        return Err(table(format!("function {function} may not be `security definer`")));
+    }
+    transaction
+        .execute(
+            "update projection.versions set engine = $3, changed_at = clock_timestamp()
+             where projection = $1 and version = $2",
+            &[name, &definition.version, &generate::engine_hash()],
+        )
+        .await?;
+    transaction.execute("select projection.open_schema($1)", &[&schema]).await?;
     Ok(())
 }
 
-/// Analysts read a view, so that nothing of theirs depends on the table. One that stands is left
-/// alone: to replace it would wait for everybody who reads it.
-async fn show_analysts(
-    transaction: &Transaction<'_>,
-    name: &str,
-) -> Result<(), tokio_postgres::Error> {
-    let stands: bool = transaction
-        .query_one("select to_regclass('analyst.' || $1) is not null", &[&name])
+/// Makes the functions of versions that another program has made anew, whatever their folders say
+/// by now.
+async fn make_functions_anew(client: &mut Client) -> Result<(), InstallError> {
+    let engine = generate::engine_hash();
+    let old: Vec<(String, String)> = client
+        .query("select projection, version from projection.versions where engine <> $1", &[&engine])
         .await?
-        .get(0);
-    if stands {
-        return Ok(());
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
+    for version in versions::versions(client).await? {
+        let definition = version.definition;
+        if old.contains(&(definition.name.clone(), definition.version.clone())) {
+            let transaction = client.transaction().await?;
+            make_functions(&transaction, &definition).await?;
+            transaction.commit().await?;
+        }
     }
-    transaction
-        .batch_execute(&format!("create view analyst.{name} as select * from read.{name}"))
-        .await
+    Ok(())
 }
 
 async fn table_columns(
     transaction: &Transaction<'_>,
-    name: &str,
+    definition: &Definition,
 ) -> Result<Vec<Column>, tokio_postgres::Error> {
-    let rows = transaction.query(include_str!("../sql/columns.sql"), &[&name]).await?;
+    let rows = transaction
+        .query(include_str!("../sql/columns.sql"), &[&definition.schema(), &definition.name])
+        .await?;
     let columns = rows.iter().map(|row| Column {
         name: row.get(0),
         sql_type: row.get(1),

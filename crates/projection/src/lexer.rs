@@ -145,6 +145,62 @@ pub(crate) fn bind_named<E>(
     Ok(out)
 }
 
+/// The folder's `read.` turned into the schema of a version, and `read.event` into the engine's
+/// type; in the bodies of dollar-quoted functions too, in strings and comments never.
+pub(crate) fn requalify(sql: &str, schema: &str) -> String {
+    let mut out = String::with_capacity(sql.len() + 64);
+    let all = pieces(sql);
+    for (index, piece) in all.iter().enumerate() {
+        match piece {
+            Piece::Code(code) => requalify_code(code, schema, &mut out),
+            Piece::Opaque(text) if text.starts_with('$') => {
+                let tag = text[1..].find('$').map_or(text.len(), |n| n + 2);
+                let (open, rest) = text.split_at(tag);
+                let (body, close) =
+                    rest.strip_suffix(open).map_or((rest, ""), |body| (body, &rest[body.len()..]));
+                out.push_str(open);
+                out.push_str(&requalify(body, schema));
+                out.push_str(close);
+            }
+            Piece::Opaque("\"read\"")
+                if matches!(all.get(index + 1), Some(Piece::Code(next))
+                    if next.trim_start().starts_with('.')) =>
+            {
+                out.push_str(schema);
+            }
+            Piece::Opaque(text) => out.push_str(text),
+        }
+    }
+    out
+}
+
+fn requalify_code(code: &str, schema: &str, out: &mut String) {
+    let bytes = code.as_bytes();
+    let word_end = |from: usize| from + bytes[from..].iter().take_while(|b| is_name(**b)).count();
+    let blank_end =
+        |from: usize| from + bytes[from..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+    let (mut copied, mut at, mut qualified) = (0, 0, false);
+    while at < bytes.len() {
+        if !is_name(bytes[at]) {
+            qualified = bytes[at] == b'.' || (qualified && bytes[at].is_ascii_whitespace());
+            at += 1;
+            continue;
+        }
+        let end = word_end(at);
+        let dot = blank_end(end);
+        if !qualified && code[at..end].eq_ignore_ascii_case("read") && bytes.get(dot) == Some(&b'.')
+        {
+            let name = blank_end(dot + 1);
+            let is_event = code[name..word_end(name)].eq_ignore_ascii_case("event");
+            out.push_str(&code[copied..at]);
+            out.push_str(if is_event { "projection" } else { schema });
+            copied = end;
+        }
+        (at, qualified) = (end, false);
+    }
+    out.push_str(&code[copied..]);
+}
+
 /// Which columns of row `e` a piece of SQL may read: the names in `e.name` and `(e).name`, or
 /// `None` where `e` stands alone, so that any may be read.
 pub(crate) fn columns_of_e(sql: &str) -> Option<BTreeSet<String>> {
@@ -200,6 +256,23 @@ mod tests {
         assert_eq!(bound("x := :a"), "x := <a>");
         assert_eq!(bound("a[1:2] a[1 : n]"), "a[1:2] a[1 : n]");
         assert_eq!(bound("'é' || :ä :a"), "'é' || :ä <a>");
+    }
+
+    #[test]
+    fn the_folders_schema_becomes_the_versions() {
+        let moved = |sql| requalify(sql, "read_x_1");
+        assert_eq!(moved("create table read.x ()"), "create table read_x_1.x ()");
+        assert_eq!(moved("READ . x, \"read\".x"), "read_x_1 . x, read_x_1.x");
+        assert_eq!(moved("f(e read.event) read.events"), "f(e projection.event) read_x_1.events");
+        assert_eq!(moved("as $$ read.x -- read.x\n$$"), "as $$ read_x_1.x -- read.x\n$$");
+        assert_eq!(moved("$b$ $c$read.x$c$ $b$ $1"), "$b$ $c$read_x_1.x$c$ $b$ $1");
+        for other in [
+            "'read.x' /* read.x */ \"read.x\"",
+            "spread.x a.read.x a . read.x read_.x read",
+            "\"read\" x",
+        ] {
+            assert_eq!(moved(other), other);
+        }
     }
 
     #[test]

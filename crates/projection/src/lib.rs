@@ -3,22 +3,29 @@
 
 mod batch;
 mod catalogue;
+mod definition;
 mod generate;
 mod install;
 mod lexer;
+mod lifecycle;
 mod notify;
 mod parameter;
 mod projector;
 mod queries;
 mod rebuild;
 mod status;
+mod versions;
+mod watch;
 mod worker;
 
-pub use catalogue::{AnswerShape, Catalogue, CatalogueError, DeclaredQuery, Definition};
-pub use install::{InstallError, install, migrate};
+pub use catalogue::Catalogue;
+pub use definition::{AnswerShape, CatalogueError, DeclaredQuery, Definition};
+pub use install::{Change, InstallError, Installed, add, install, migrate};
+pub use lifecycle::{LifecycleError, drop_projection, drop_version, find_version, switch};
 pub use notify::{ReadPositions, ReadPositionsTask};
 pub use parameter::{Parameter, ParameterKind, Place};
 pub use projector::{Projector, ProjectorSettings};
-pub use queries::{Answer, PrincipalScope, Queries, QueryError};
+pub use queries::{Answer, Declared, PrincipalScope, Queries, QueriesTask, QueryError};
 pub use rebuild::{RebuildDeps, RebuildError, RebuildReport, Source, rebuild};
 pub use status::{ProjectionStatus, StopReason, status};
+pub use versions::{Version, VersionState, installed};

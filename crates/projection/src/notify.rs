@@ -8,11 +8,13 @@ use std::{
 
 use futures::{StreamExt, stream};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Transaction};
 use tokio_util::sync::CancellationToken;
 
 /// Channel on which moved checkpoints are told, `<projection>:<tenant>:<position>` each.
 pub(crate) const CHANNEL: &str = "daybook_read";
+/// What is told on it when a version was made, changed, switched to or dropped.
+pub(crate) const VERSIONS: &str = "versions";
 /// How often positions are read although nothing was heard: a lost notification costs no more.
 const POLL: Duration = Duration::from_secs(1);
 /// Wait before a lost connection is tried again.
@@ -27,7 +29,14 @@ pub(crate) struct Moved {
 
 impl Moved {
     /// Notes that a checkpoint has moved; it will be told soon, unless a later one is first.
-    pub(crate) fn note(&self, projection: &str, tenant: i32, position: i64) {
+    /// `keys` are those of the rows that were touched, `None` too many to name.
+    pub(crate) fn note(
+        &self,
+        projection: &str,
+        tenant: i32,
+        position: i64,
+        _keys: Option<Vec<String>>,
+    ) {
         let mut latest = self.latest.lock().expect("no code panics while holding it");
         latest.insert((projection.to_owned(), tenant), position);
         drop(latest);
@@ -76,6 +85,13 @@ pub(crate) async fn tell(
         .map(|_| ())
 }
 
+/// Tells all listeners, with the transaction's commit, that some version is another now.
+pub(crate) async fn tell_versions(
+    transaction: &Transaction<'_>,
+) -> Result<(), tokio_postgres::Error> {
+    transaction.execute("select pg_notify($1, $2)", &[&CHANNEL, &VERSIONS]).await.map(|_| ())
+}
+
 async fn connect(config: &Config) -> Option<Client> {
     match config.connect(NoTls).await {
         Ok((client, connection)) => {
@@ -95,6 +111,7 @@ type Positions = Mutex<HashMap<(String, i32), watch::Sender<i64>>>;
 #[derive(Debug, Clone, Default)]
 pub struct ReadPositions {
     positions: Arc<Positions>,
+    versions: Arc<Notify>,
 }
 
 /// Keeps [`ReadPositions`] up to date; spawn its `run`.
@@ -119,6 +136,11 @@ impl ReadPositions {
             .entry((projection.to_owned(), tenant))
             .or_insert_with(|| watch::Sender::new(0))
             .subscribe()
+    }
+
+    /// Completes when it is heard that a version was made, changed, switched to or dropped.
+    pub(crate) async fn versions_changed(&self) {
+        self.versions.notified().await;
     }
 
     fn heard(&self, projection: &str, tenant: i32, position: i64, may_fall: bool) {
@@ -171,7 +193,11 @@ impl ReadPositionsTask {
             client.batch_execute(&format!("listen {CHANNEL}")).await?;
             loop {
                 for row in client
-                    .query("select projection, tenant, position from projection.checkpoints", &[])
+                    .query(
+                        "select projection, tenant, position from projection.active
+                         join projection.checkpoints using (projection, version)",
+                        &[],
+                    )
                     .await?
                 {
                     self.positions.heard(row.get(0), row.get(1), row.get(2), true);
@@ -196,6 +222,10 @@ impl ReadPositionsTask {
     }
 
     fn told(&self, payload: &str) {
+        if payload == VERSIONS {
+            self.positions.versions.notify_one();
+            return;
+        }
         let mut parts = payload.split(':');
         let (Some(projection), Some(tenant), Some(position)) =
             (parts.next(), parts.next(), parts.next())

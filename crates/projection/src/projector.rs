@@ -1,4 +1,4 @@
-//! The worker role: one subscription to Kafka, one task per projection.
+//! The worker role: one subscription to Kafka, one task per version of a projection.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,22 +11,28 @@ use std::{
 
 use daybook_feed::{FeedConfig, FeedError, Subscription};
 use daybook_journal::{Reader, StoredEvent};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_postgres::Config;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    catalogue::Catalogue,
+    definition::short,
     notify::Moved,
-    worker::{Delivery, KnownHeads, Worker},
+    versions::{Version, VersionState},
+    watch::watch_versions,
+    worker::{Delivery, KnownHeads, Standing, Worker},
 };
 
 /// Most events that are taken from the subscription at once.
 const BATCH_EVENTS: usize = 4_000;
-/// Deliveries that may wait for one projection.
+/// Deliveries that may wait for one version.
 const QUEUE: usize = 8;
-/// How long one projection's full queue may hold up the others, once, until it has room again.
+/// How long the full queue of one that answers queries may hold up the others, once, until it has
+/// room again.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest wait for a batch.
 const MAX_WAIT: Duration = Duration::from_millis(500);
@@ -56,25 +62,20 @@ impl Default for ProjectorSettings {
     }
 }
 
-/// Keeps the rows of every projection up to date.
+/// Keeps the rows of every version of every projection up to date, and makes versions that have
+/// caught up the ones that answer. Which there are it reads from the database, again and again.
 #[derive(Debug, Clone)]
 pub struct Projector {
     config: Config,
     reader: Reader,
-    catalogue: Arc<Catalogue>,
     settings: ProjectorSettings,
 }
 
 impl Projector {
-    /// A projector whose connections are made with `config` (one per projection and one more); it
+    /// A projector whose connections are made with `config` (one per version and two more); it
     /// reads what Kafka did not bring through `reader`.
-    pub fn new(
-        config: Config,
-        reader: Reader,
-        catalogue: Arc<Catalogue>,
-        settings: ProjectorSettings,
-    ) -> Self {
-        Self { config, reader, catalogue, settings }
+    pub fn new(config: Config, reader: Reader, settings: ProjectorSettings) -> Self {
+        Self { config, reader, settings }
     }
 
     /// Follows the topic until shutdown. Trouble with Kafka or PostgreSQL is logged and waited
@@ -87,7 +88,7 @@ impl Projector {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = fan.failed() => break,
+                () = fan.changed_or_failed() => if fan.has_failed { break },
                 read = self.read(&feed, &mut subscription) => match read {
                     Ok(Some(batch)) => {
                         let hint = subscription.as_ref().map(|s| s.commit(&batch));
@@ -125,7 +126,7 @@ impl Projector {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = fan.failed() => break,
+                () = fan.changed_or_failed() => if fan.has_failed { break },
                 batch = batches.recv() => match batch {
                     Some((incarnation, events)) => fan.deliver(incarnation, events).await,
                     None => break,
@@ -151,52 +152,135 @@ impl Projector {
     }
 }
 
-/// The tasks of all projections and the queues to them.
+/// The tasks of all versions and the queues to them.
 struct Fan {
+    projector: Projector,
+    versions: watch::Receiver<Vec<Version>>,
     queues: Vec<Queue>,
     heads: KnownHeads,
+    moved: Moved,
     tasks: JoinSet<()>,
+    stop: CancellationToken,
+    /// Versions were read once; those that come later are new.
+    began: bool,
+    has_failed: bool,
 }
 
 struct Queue {
     projection: String,
+    version: String,
+    standing: watch::Sender<Standing>,
     sender: mpsc::Sender<Delivery>,
-    /// Tells the projection that it was not given everything.
+    /// Tells the worker that it was not given everything.
     missed: Arc<AtomicBool>,
     /// It was full for too long: nobody waits for it until it has room again.
     lagging: bool,
+    stop: CancellationToken,
 }
 
 impl Fan {
     fn start(projector: &Projector, stop: &CancellationToken) -> Self {
         let (heads, moved) = (KnownHeads::default(), Moved::default());
         let mut tasks = JoinSet::new();
-        let mut queues = Vec::new();
-        for definition in projector.catalogue.projections() {
-            let (sender, deliveries) = mpsc::channel(QUEUE);
-            let missed = Arc::new(AtomicBool::new(false));
-            let worker = Worker {
-                definition: definition.clone(),
-                config: projector.config.clone(),
-                reader: projector.reader.clone(),
-                deliveries,
-                missed: Arc::clone(&missed),
-                heads: heads.clone(),
-                moved: moved.clone(),
-                heal_after: projector.settings.heal_after,
-                retry_after: projector.settings.retry_after,
-                tenants: HashMap::new(),
-            };
-            tasks.spawn(worker.run(stop.clone()));
-            let projection = definition.name.clone();
-            queues.push(Queue { projection, sender, missed, lagging: false });
-        }
-        tasks.spawn(moved.run(projector.config.clone(), stop.clone()));
+        let (sender, versions) = watch::channel(Vec::new());
+        tasks.spawn(watch_versions(projector.config.clone(), sender, stop.clone()));
+        tasks.spawn(moved.clone().run(projector.config.clone(), stop.clone()));
         tasks.spawn(watch_heads(projector.reader.clone(), heads.clone(), stop.clone()));
-        Self { queues, heads, tasks }
+        Self {
+            projector: projector.clone(),
+            versions,
+            queues: Vec::new(),
+            heads,
+            moved,
+            tasks,
+            stop: stop.clone(),
+            began: false,
+            has_failed: false,
+        }
     }
 
-    /// Hands events to every projection. One whose queue stays full misses them, and reads them
+    /// Completes when the versions that there are have changed, and follows them; or when a task
+    /// has ended that should not have.
+    async fn changed_or_failed(&mut self) {
+        loop {
+            tokio::select! {
+                Ok(()) = self.versions.changed() => {
+                    let versions = self.versions.borrow_and_update().clone();
+                    self.follow(versions);
+                    return;
+                }
+                Some(ended) = self.tasks.join_next() => match ended {
+                    // of a version that is no more
+                    Ok(()) => {}
+                    Err(error) => {
+                        tracing::error!(%error, "a projection's task ended");
+                        self.has_failed = true;
+                        return;
+                    }
+                },
+                // everything has been stopped
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Starts workers of new versions, ends those of dropped ones, and tells the others where they
+    /// stand.
+    fn follow(&mut self, versions: Vec<Version>) {
+        self.queues.retain(|queue| {
+            let there = versions.iter().any(|v| queue.is_of(v));
+            if !there {
+                tracing::info!(queue.projection, version = short(&queue.version), "dropped");
+                queue.stop.cancel();
+            }
+            there
+        });
+        for version in versions {
+            let standing = Standing { state: version.state, automatic: version.automatic };
+            if let Some(queue) = self.queues.iter().find(|queue| queue.is_of(&version)) {
+                queue.standing.send_replace(standing);
+            } else {
+                self.work_on(version, standing);
+            }
+        }
+        self.began = true;
+    }
+
+    fn work_on(&mut self, version: Version, standing: Standing) {
+        let definition = version.definition;
+        let (sender, deliveries) = mpsc::channel(QUEUE);
+        let (standing_sender, standing_receiver) = watch::channel(standing);
+        // What came before it was there was not delivered to it.
+        let news = self.began || standing.state == VersionState::Building;
+        let missed = Arc::new(AtomicBool::new(news));
+        let stop = self.stop.child_token();
+        self.queues.push(Queue {
+            projection: definition.name.clone(),
+            version: definition.version.clone(),
+            standing: standing_sender,
+            sender,
+            missed: Arc::clone(&missed),
+            lagging: false,
+            stop: stop.clone(),
+        });
+        let worker = Worker {
+            definition,
+            standing: standing_receiver,
+            config: self.projector.config.clone(),
+            reader: self.projector.reader.clone(),
+            deliveries,
+            missed,
+            heads: self.heads.clone(),
+            moved: self.moved.clone(),
+            heal_after: self.projector.settings.heal_after,
+            retry_after: self.projector.settings.retry_after,
+            tenants: HashMap::new(),
+            shown: false,
+        };
+        self.tasks.spawn(worker.run(stop));
+    }
+
+    /// Hands events to every version. One whose queue stays full misses them, and reads them
     /// from the journal when it gets there.
     async fn deliver(&mut self, incarnation: Uuid, events: Vec<StoredEvent>) {
         for (tenant, events) in by_tenant(events) {
@@ -210,13 +294,6 @@ impl Fan {
         }
     }
 
-    /// Completes when a task has ended that should not have.
-    async fn failed(&mut self) {
-        if let Some(ended) = self.tasks.join_next().await {
-            tracing::error!(?ended, "a projection's task ended");
-        }
-    }
-
     async fn end(mut self) {
         drop(self.queues);
         while self.tasks.join_next().await.is_some() {}
@@ -224,6 +301,10 @@ impl Fan {
 }
 
 impl Queue {
+    fn is_of(&self, version: &Version) -> bool {
+        self.projection == version.definition.name && self.version == version.definition.version
+    }
+
     async fn deliver(&mut self, delivery: Delivery) {
         let full = match self.sender.try_send(delivery) {
             Ok(()) => {
@@ -233,7 +314,9 @@ impl Queue {
             Err(mpsc::error::TrySendError::Closed(_)) => return,
             Err(mpsc::error::TrySendError::Full(delivery)) => delivery,
         };
-        if self.lagging {
+        // nobody waits for what answers no queries
+        let answers = self.standing.borrow().state == VersionState::Active;
+        if self.lagging || !answers {
             self.missed.store(true, Ordering::Relaxed);
             return;
         }

@@ -1,21 +1,28 @@
 //! Answers declared queries: typed parameters in, JSON and its position out.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use deadpool_postgres::Pool;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell, watch};
 use tokio_postgres::{
     error::SqlState,
     types::{ToSql, Type},
 };
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    catalogue::{AnswerShape, BOUND, Catalogue, DeclaredQuery, PAGING},
+    catalogue::Catalogue,
+    definition::{AnswerShape, BOUND, DeclaredQuery, Definition, PAGING},
     lexer,
     notify::ReadPositions,
     parameter::{ParameterKind, Value},
+    versions::{self, VersionState},
 };
 
 /// Rows of a page where the request doesn't say.
@@ -24,6 +31,11 @@ const LIMIT_DEFAULT: i64 = 50;
 const LIMIT_MAX: i64 = 500;
 /// Longest that a query may run, milliseconds.
 const QUERY_TIMEOUT_MS: u32 = 10_000;
+
+/// How often one request is asked anew because the version that answers has changed meanwhile.
+const TRIES: u32 = 5;
+/// How often it is looked for changed queries although nothing was heard.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Nothing is written, and JSON has its times in UTC.
 fn begin() -> String {
@@ -76,9 +88,12 @@ pub enum QueryError {
     /// It took longer than a query may.
     #[error("the query took more than {QUERY_TIMEOUT_MS} ms")]
     TooSlow,
-    /// A query that this catalogue doesn't have.
+    /// There is no such query (any more).
     #[error("there is no query {0}")]
     Unknown(String),
+    /// The version that answers changed again and again while the query ran.
+    #[error("query {0}: the read model is being changed")]
+    Changing(String),
     /// A column of the order has a type that no cursor can hold.
     #[error("query {query}: a list can't be ordered by a column of type {sql_type}")]
     BadOrder {
@@ -104,47 +119,141 @@ impl From<tokio_postgres::Error> for QueryError {
     }
 }
 
-/// The declared queries of a catalogue, ready to run. Cheap to clone.
+/// The queries of all versions that answer, ready to run; follows the database's versions. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct Queries {
     inner: Arc<Inner>,
+}
+
+/// The declared queries at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Declared {
+    /// Grows whenever the set changes.
+    pub generation: u64,
+    /// Every query, in order of projection.
+    pub queries: Vec<DeclaredQuery>,
 }
 
 struct Inner {
     pool: Pool,
     positions: ReadPositions,
     begin: String,
-    declared: Vec<DeclaredQuery>,
-    prepared: HashMap<String, Prepared>,
+    current: RwLock<Arc<Loaded>>,
+    generation: watch::Sender<u64>,
+    /// Held by whoever reads the versions.
+    loading: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    /// What the database's versions looked like; nothing before they were read.
+    fingerprint: Option<String>,
+    declared: Arc<Declared>,
+    prepared: HashMap<String, Arc<Prepared>>,
 }
 
 /// The statements of one query.
 struct Prepared {
+    query: DeclaredQuery,
     first: String,
     /// Of the pages after the first; known once PostgreSQL has said the types of the order.
     following: OnceCell<(String, Vec<ParameterKind>)>,
 }
 
+/// Keeps [`Queries`] up to date with the database; spawn its `run`.
+pub struct QueriesTask {
+    queries: Queries,
+}
+
+impl QueriesTask {
+    /// Looks for changed versions when one is told, and each second, until shutdown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        loop {
+            if let Err(error) = self.queries.reload().await {
+                tracing::debug!(%error, "declared queries can't be read");
+            }
+            let told = self.queries.inner.positions.versions_changed();
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                told = tokio::time::timeout(LOOK_EVERY, told) => drop(told),
+            }
+        }
+    }
+}
+
 impl Queries {
-    /// Queries run over `pool`, whose user needs no more than to read schemas `read` and
-    /// `projection`.
-    pub fn new(pool: Pool, catalogue: &Catalogue, positions: ReadPositions) -> Self {
-        let declared: Vec<DeclaredQuery> =
-            catalogue.projections().iter().flat_map(|p| p.queries.clone()).collect();
-        let prepared = declared
-            .iter()
-            .map(|query| {
-                let prepared =
-                    Prepared { first: statement(query, None), following: OnceCell::new() };
-                (query.name.clone(), prepared)
-            })
-            .collect();
-        Self { inner: Arc::new(Inner { pool, positions, begin: begin(), declared, prepared }) }
+    /// Queries run over `pool`, whose user needs no more than to read schema `projection` and those
+    /// of the versions. There are none before the task has run or [`Queries::reload`] was awaited.
+    pub fn new(pool: Pool, positions: ReadPositions) -> (Self, QueriesTask) {
+        let inner = Inner {
+            pool,
+            positions,
+            begin: begin(),
+            current: RwLock::default(),
+            generation: watch::Sender::new(0),
+            loading: Mutex::default(),
+        };
+        let queries = Self { inner: Arc::new(inner) };
+        (queries.clone(), QueriesTask { queries })
+    }
+
+    /// Takes the catalogue's projections for those that answer, until the database says otherwise.
+    pub fn assume(&self, catalogue: &Catalogue) {
+        self.load(None, catalogue.projections().iter());
     }
 
     /// Every declared query.
-    pub fn declared(&self) -> &[DeclaredQuery] {
-        &self.inner.declared
+    pub fn declared(&self) -> Arc<Declared> {
+        Arc::clone(&self.current().declared)
+    }
+
+    /// The generation of [`Queries::declared`], as it changes.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.inner.generation.subscribe()
+    }
+
+    /// Reads the versions that answer, if any has changed since.
+    pub async fn reload(&self) -> Result<(), QueryError> {
+        let _one_at_a_time = self.inner.loading.lock().await;
+        let client = self.inner.pool.get().await?;
+        let fingerprint = versions::fingerprint(&**client).await?;
+        if self.current().fingerprint.as_ref() == Some(&fingerprint) {
+            return Ok(());
+        }
+        let versions = versions::versions(&**client).await?;
+        let active = versions.iter().filter(|version| version.state == VersionState::Active);
+        self.load(Some(fingerprint), active.map(|version| &version.definition));
+        Ok(())
+    }
+
+    fn current(&self) -> Arc<Loaded> {
+        Arc::clone(&self.inner.current.read().expect("no code panics while holding it"))
+    }
+
+    fn load<'a>(
+        &self,
+        fingerprint: Option<String>,
+        definitions: impl Iterator<Item = &'a Definition>,
+    ) {
+        let queries: Vec<DeclaredQuery> = definitions.flat_map(|d| d.queries.clone()).collect();
+        let before = self.current();
+        let same = before.declared.queries == queries;
+        let generation = before.declared.generation + u64::from(!same);
+        let prepared = queries.iter().map(|query| {
+            let known = before.prepared.get(&query.name).filter(|known| known.query == *query);
+            (query.name.clone(), known.map_or_else(|| Arc::new(Prepared::new(query)), Arc::clone))
+        });
+        let loaded = Arc::new(Loaded {
+            fingerprint,
+            prepared: prepared.collect(),
+            declared: Arc::new(Declared { generation, queries }),
+        });
+        *self.inner.current.write().expect("no code panics while holding it") = loaded;
+        self.inner.generation.send_if_modified(|known| {
+            *known = generation;
+            !same
+        });
     }
 
     /// Answers a query for a principal. `params` are those of path and query string, as text.
@@ -158,55 +267,71 @@ impl Queries {
         min_position: Option<i64>,
         wait: Duration,
     ) -> Result<Answer, QueryError> {
-        let prepared = self
-            .inner
-            .prepared
-            .get(&query.name)
-            .ok_or_else(|| QueryError::Unknown(query.name.clone()))?;
-        let mut values: Vec<Value> =
-            vec![Box::new(tenant), Box::new(principal.customer_id), Box::new(principal.partner_id)];
-        values.extend(read_parameters(query, params)?);
-        if query.answer == AnswerShape::List {
-            values.push(Box::new(read_limit(params)?));
-        }
-        let cursor = params.get("cursor").filter(|_| query.answer == AnswerShape::List);
-        let (sql, following) = match cursor {
-            None => (&prepared.first, &[][..]),
-            Some(cursor) => {
-                let (sql, kinds) =
-                    prepared.following.get_or_try_init(|| self.following(query)).await?;
-                values.extend(read_cursor(cursor, kinds)?);
-                (sql, kinds.as_slice())
+        let mut waited = false;
+        for _try in 0..TRIES {
+            let current = self.current();
+            let prepared = current
+                .prepared
+                .get(&query.name)
+                .filter(|prepared| prepared.query.answer == query.answer)
+                .ok_or_else(|| QueryError::Unknown(query.name.clone()))?;
+            let query = &prepared.query;
+            let mut values: Vec<Value> = vec![
+                Box::new(tenant),
+                Box::new(principal.customer_id),
+                Box::new(principal.partner_id),
+            ];
+            values.extend(read_parameters(query, params)?);
+            if query.answer == AnswerShape::List {
+                values.push(Box::new(read_limit(params)?));
             }
-        };
-
-        if let Some(wanted) = min_position {
-            let mut position = self.inner.positions.watch(&query.projection, tenant);
-            // The answer itself says whether it is new enough, so a missed wake-up does no harm.
-            let reached = position.wait_for(|position| *position >= wanted);
-            tokio::time::timeout(wait, reached).await.ok();
+            let cursor = params.get("cursor").filter(|_| query.answer == AnswerShape::List);
+            let following = match cursor {
+                None => None,
+                Some(cursor) => match self.following(prepared).await {
+                    Ok((sql, kinds)) => {
+                        values.extend(read_cursor(cursor, kinds)?);
+                        Some((sql.as_str(), kinds.as_slice()))
+                    }
+                    Err(error) if is_gone(&error) => {
+                        self.reload().await?;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            if let Some(wanted) = min_position.filter(|_| !waited) {
+                waited = true;
+                let mut position = self.inner.positions.watch(&query.projection, tenant);
+                // The answer itself says whether it is new enough, so a missed wake-up does no harm.
+                let reached = position.wait_for(|position| *position >= wanted);
+                tokio::time::timeout(wait, reached).await.ok();
+            }
+            let (sql, kinds) = following.unwrap_or((&prepared.first, &[]));
+            match self.answer(query, sql, kinds, &values).await {
+                Ok(Some(found)) => return found.into_answer(min_position),
+                // another version answers by now
+                Ok(None) => {}
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+            self.reload().await?;
         }
-        let answer = self.answer(query, sql, following, &values).await?;
-        let (position, json, place) = answer;
-        if min_position.is_some_and(|wanted| position < wanted) {
-            return Err(QueryError::Stale { position });
-        }
-        let next = place.map(|place| URL_SAFE_NO_PAD.encode(place));
-        Ok(Answer { json: json.ok_or(QueryError::NotFound)?, position, next })
+        Err(QueryError::Changing(query.name.clone()))
     }
 
     /// One round trip: the three statements are sent before the first answer is awaited, so an
-    /// abandoned request can't leave a transaction open either.
+    /// abandoned request can't leave a transaction open either. `None`: the version that the
+    /// statement was made for is not the one that answers.
     async fn answer(
         &self,
         query: &DeclaredQuery,
         sql: &str,
-        following: &[ParameterKind],
+        kinds: &[ParameterKind],
         values: &[Value],
-    ) -> Result<(i64, Option<String>, Option<String>), QueryError> {
+    ) -> Result<Option<Found>, QueryError> {
         let client = self.inner.pool.get().await?;
-        let statement =
-            client.prepare_typed_cached(sql, &parameter_types(query, following)).await?;
+        let statement = client.prepare_typed_cached(sql, &parameter_types(query, kinds)).await?;
         let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
         let (begun, row, ended) = futures::join!(
             client.batch_execute(&self.inner.begin),
@@ -216,12 +341,22 @@ impl Queries {
         begun?;
         let row = row?;
         ended?;
-        let place = if query.answer == AnswerShape::List { row.get(2) } else { None };
-        Ok((row.get(0), row.get(1), place))
+        if row.get::<_, Option<&str>>(0) != Some(&query.version) {
+            return Ok(None);
+        }
+        let place = if query.answer == AnswerShape::List { row.get(3) } else { None };
+        Ok(Some(Found { position: row.get(1), json: row.get(2), place }))
     }
 
     /// The statement of the pages after the first, with the types of its order.
-    async fn following(
+    async fn following<'a>(
+        &self,
+        prepared: &'a Prepared,
+    ) -> Result<&'a (String, Vec<ParameterKind>), QueryError> {
+        prepared.following.get_or_try_init(|| self.make_following(&prepared.query)).await
+    }
+
+    async fn make_following(
         &self,
         query: &DeclaredQuery,
     ) -> Result<(String, Vec<ParameterKind>), QueryError> {
@@ -238,6 +373,44 @@ impl Queries {
         }
         Ok((statement(query, Some(&kinds)), kinds))
     }
+}
+
+impl Prepared {
+    fn new(query: &DeclaredQuery) -> Self {
+        Self { query: query.clone(), first: statement(query, None), following: OnceCell::new() }
+    }
+}
+
+/// What a statement found, all of it in one snapshot.
+struct Found {
+    position: i64,
+    json: Option<String>,
+    place: Option<String>,
+}
+
+impl Found {
+    fn into_answer(self, min_position: Option<i64>) -> Result<Answer, QueryError> {
+        let position = self.position;
+        if min_position.is_some_and(|wanted| position < wanted) {
+            return Err(QueryError::Stale { position });
+        }
+        let next = self.place.map(|place| URL_SAFE_NO_PAD.encode(place));
+        Ok(Answer { json: self.json.ok_or(QueryError::NotFound)?, position, next })
+    }
+}
+
+/// Whether what the statement names is no more: its version was dropped.
+fn is_gone(error: &QueryError) -> bool {
+    let QueryError::Database(error) = error else { return false };
+    error.code().is_some_and(|code| {
+        [
+            SqlState::UNDEFINED_TABLE,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::UNDEFINED_OBJECT,
+            SqlState::INVALID_SCHEMA_NAME,
+        ]
+        .contains(code)
+    })
 }
 
 /// Parameters of the SQL file, without those of paging, which come after them.
@@ -259,7 +432,7 @@ fn parameter_types(query: &DeclaredQuery, following: &[ParameterKind]) -> Vec<Ty
 
 /// The SQL file with numbered, typed parameters.
 fn bound_sql(query: &DeclaredQuery) -> String {
-    let bound = lexer::bind_named(&query.sql, |name| {
+    let bound = lexer::bind_named(&query.sql_of_version(), |name| {
         if let Some(at) = BOUND.iter().position(|(bound, _)| *bound == name) {
             return Ok(format!("${}::{}", at + 1, BOUND[at].1));
         }
@@ -275,7 +448,10 @@ fn bound_sql(query: &DeclaredQuery) -> String {
 /// What is sent for a query: the first page, or with the types of its order a following one.
 fn statement(query: &DeclaredQuery, following: Option<&[ParameterKind]>) -> String {
     let fill = |template: &str| {
-        template.replace("{projection}", &query.projection).replace("{query}", &bound_sql(query))
+        template
+            .replace("{projection}", &query.projection)
+            .replace("{version}", &query.version)
+            .replace("{query}", &bound_sql(query))
     };
     if query.answer == AnswerShape::One {
         return fill(include_str!("../sql/query_one.sql"));
@@ -361,7 +537,7 @@ fn read_cursor(cursor: &str, kinds: &[ParameterKind]) -> Result<Vec<Value>, Quer
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Order;
+    use crate::definition::Order;
 
     fn list() -> DeclaredQuery {
         let parameter = |name: &str, kind, place| crate::Parameter {
@@ -373,6 +549,7 @@ mod tests {
         };
         DeclaredQuery {
             projection: "t".into(),
+            version: "0123456789abcdef".into(),
             name: "q".into(),
             title: String::new(),
             path: "/v1/web/q/{id}".into(),

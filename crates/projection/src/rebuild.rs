@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use crate::{
     batch,
-    catalogue::{Catalogue, Definition},
+    definition::Definition,
     install::database_detail,
     notify,
+    versions::{self, VersionState},
 };
 
 /// Positions of the journal that one statement folds.
@@ -36,8 +37,6 @@ pub enum Source {
 pub struct RebuildDeps {
     /// Connections are made with this; its login needs what a projector's needs, no more.
     pub config: Config,
-    /// The projections.
-    pub catalogue: std::sync::Arc<Catalogue>,
     /// The topic, needed for [`Source::Kafka`].
     pub feed: Option<FeedConfig>,
     /// Positions of the journal that one statement folds; `None`: 100,000.
@@ -66,9 +65,6 @@ pub enum RebuildError {
     /// Another rebuild of the same projection runs.
     #[error("projection {0} is being rebuilt by somebody else")]
     Busy(String),
-    /// The installed definition is another one than this program's.
-    #[error("projection {0} is not installed as its folder says: run `daybook migrate`")]
-    NotInstalled(String),
     /// A rebuild from Kafka without a topic.
     #[error("no topic was given to rebuild from")]
     NoTopic,
@@ -90,12 +86,14 @@ pub async fn rebuild(
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<RebuildReport, RebuildError> {
     let started = Instant::now();
-    let definition = deps
-        .catalogue
-        .projection(projection)
-        .ok_or_else(|| RebuildError::Unknown(projection.to_owned()))?;
     let (client, connection) = deps.config.connect(NoTls).await?;
     let connection = tokio::spawn(connection);
+    let definition = versions::versions(&client)
+        .await?
+        .into_iter()
+        .find(|v| v.definition.name == projection && v.state == VersionState::Active)
+        .ok_or_else(|| RebuildError::Unknown(projection.to_owned()))?
+        .definition;
     let mut rebuild = Rebuild {
         deps,
         definition,
@@ -118,7 +116,7 @@ pub async fn rebuild(
 
 struct Rebuild<'a> {
     deps: &'a RebuildDeps,
-    definition: &'a Definition,
+    definition: Definition,
     client: Client,
     replanning: batch::Replanning,
     progress: &'a (dyn Fn(u64, u64) + Send + Sync),
@@ -135,7 +133,7 @@ struct Staged {
 
 impl Rebuild<'_> {
     async fn run(&mut self, source: Source) -> Result<(Vec<(i32, i64)>, i64), RebuildError> {
-        let name = &self.definition.name;
+        let Definition { name, version, .. } = &self.definition.clone();
         let locked: bool = self
             .client
             .query_one(
@@ -147,18 +145,8 @@ impl Rebuild<'_> {
         if !locked {
             return Err(RebuildError::Busy(name.clone()));
         }
-        let installed = self
-            .client
-            .query_opt(
-                "select definition from projection.definitions where projection = $1",
-                &[name],
-            )
-            .await?;
-        if installed.is_none_or(|row| row.get::<_, &str>(0) != self.definition.hash) {
-            return Err(RebuildError::NotInstalled(name.clone()));
-        }
         self.client.batch_execute("set timezone = 'UTC'; set jit = off").await?;
-        self.client.execute("select projection.make_staging($1)", &[name]).await?;
+        self.client.execute("select projection.make_staging($1, $2)", &[name, version]).await?;
         let tenants: Vec<Tenant> = self
             .client
             .query("select tenant, name, partition from journal.tenants order by tenant", &[])
@@ -174,7 +162,7 @@ impl Rebuild<'_> {
         if result.is_err() {
             self.client.batch_execute("rollback").await.ok();
         }
-        self.client.execute("select projection.drop_staging($1)", &[name]).await.ok();
+        self.client.execute("select projection.drop_staging($1, $2)", &[name, version]).await.ok();
         result
     }
 
@@ -213,7 +201,11 @@ impl Rebuild<'_> {
         staged: &mut Staged,
         until: i64,
     ) -> Result<(), RebuildError> {
-        let statement = format!("select read.{}__stage_journal($1, $2, $3)", self.definition.name);
+        let statement = format!(
+            "select {}.{}__stage_journal($1, $2, $3)",
+            self.definition.schema(),
+            self.definition.name
+        );
         while staged.position < until {
             let piece = self.deps.piece_positions.unwrap_or(PIECE_POSITIONS).max(1);
             let next = until.min(staged.position + piece);
@@ -298,7 +290,7 @@ impl Rebuild<'_> {
                 if !relevant.is_empty() {
                     self.replanning.before(&self.client, relevant.len()).await?;
                     let events: Vec<_> = relevant.iter().collect();
-                    batch::stage(&self.client, self.definition, tenant, &events).await?;
+                    batch::stage(&self.client, &self.definition, tenant, &events).await?;
                 }
                 self.total = self.total.max(self.done + read - staged.position);
                 self.step(read - staged.position);
@@ -315,18 +307,19 @@ impl Rebuild<'_> {
 
     /// Puts the staged rows in place, in the transaction that holds the checkpoint's lock.
     async fn swap(&self, tenant: i32, staged: Staged) -> Result<i64, RebuildError> {
-        let name = &self.definition.name;
+        let Definition { name, version, .. } = &self.definition;
+        let schema = self.definition.schema();
         let changed: i64 = self
             .client
-            .query_one(&format!("select read.{name}__swap($1)"), &[&tenant])
+            .query_one(&format!("select {schema}.{name}__swap($1)"), &[&tenant])
             .await?
             .get(0);
         self.client
             .execute(
                 "update projection.checkpoints
-                 set position = $3, incarnation = $4, error = null, updated_at = clock_timestamp()
-                 where projection = $1 and tenant = $2",
-                &[name, &tenant, &staged.position, &staged.incarnation],
+                 set position = $4, incarnation = $5, error = null, updated_at = clock_timestamp()
+                 where projection = $1 and version = $2 and tenant = $3",
+                &[name, version, &tenant, &staged.position, &staged.incarnation],
             )
             .await?;
         self.client.batch_execute("commit").await?;
@@ -336,19 +329,19 @@ impl Rebuild<'_> {
 
     /// From here to the end of the transaction no projector moves this tenant's rows.
     async fn lock_checkpoint(&self, tenant: i32) -> Result<(), RebuildError> {
-        let name = &self.definition.name;
+        let Definition { name, version, .. } = &self.definition;
         self.client
             .execute(
-                "insert into projection.checkpoints (projection, tenant, position)
-                 values ($1, $2, 0) on conflict do nothing",
-                &[name, &tenant],
+                "insert into projection.checkpoints (projection, version, tenant, position)
+                 values ($1, $2, $3, 0) on conflict do nothing",
+                &[name, version, &tenant],
             )
             .await?;
         self.client
             .execute(
                 "select from projection.checkpoints
-                 where projection = $1 and tenant = $2 for update",
-                &[name, &tenant],
+                 where projection = $1 and version = $2 and tenant = $3 for update",
+                &[name, version, &tenant],
             )
             .await?;
         Ok(())
@@ -360,8 +353,8 @@ impl Rebuild<'_> {
             .client
             .query_opt(
                 "select position from projection.checkpoints
-                 where projection = $1 and tenant = $2",
-                &[&self.definition.name, &tenant],
+                 where projection = $1 and version = $2 and tenant = $3",
+                &[&self.definition.name, &self.definition.version, &tenant],
             )
             .await?;
         Ok(row.map_or(0, |row| row.get(0)))

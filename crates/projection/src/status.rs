@@ -4,11 +4,17 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
-/// Where a projection stands for a tenant.
+use crate::versions::VersionState;
+
+/// Where a version of a projection stands for a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProjectionStatus {
     /// Name of the projection.
     pub name: String,
+    /// Version of the projection.
+    pub version: String,
+    /// Where the version stands.
+    pub state: VersionState,
     /// Number of the tenant.
     pub tenant: i32,
     /// Name of the tenant.
@@ -35,23 +41,25 @@ pub struct StopReason {
     pub message: String,
 }
 
-/// Status of every installed projection for every tenant, by name and tenant.
+/// Status of every version for every tenant: by name, the active version first, and tenant.
 pub async fn status(client: &Client) -> Result<Vec<ProjectionStatus>, tokio_postgres::Error> {
     let rows = client.query(include_str!("../sql/status.sql"), &[]).await?;
     let status = rows.iter().map(|row| ProjectionStatus {
         name: row.get(0),
-        tenant: row.get(1),
-        tenant_name: row.get(2),
-        position: row.get(3),
-        head: row.get(4),
-        error: row.get::<_, Option<String>>(5).map(|text| {
+        version: row.get(1),
+        state: row.get::<_, &str>(2).parse().expect("the table checks it"),
+        tenant: row.get(3),
+        tenant_name: row.get(4),
+        position: row.get(5),
+        head: row.get(6),
+        error: row.get::<_, Option<String>>(7).map(|text| {
             serde_json::from_str(&text).unwrap_or(StopReason {
                 position: None,
                 kind: None,
                 message: text,
             })
         }),
-        updated_at: row.get(6),
+        updated_at: row.get(8),
     });
     Ok(status.collect())
 }

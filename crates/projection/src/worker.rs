@@ -1,8 +1,8 @@
-//! One projection's own task: takes batches as they come, fetches what is missing from the
-//! journal, stops alone where an event can't be folded.
+//! One version's own task: takes batches as they come, fetches what is missing from the journal,
+//! stops alone where an event can't be folded, and is switched to when it has caught up.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -11,16 +11,17 @@ use std::{
 };
 
 use daybook_journal::{EventFilter, JournalError, Reader, StoredEvent};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_postgres::{Config, NoTls, error::SqlState};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    batch::{Fold, Step},
-    catalogue::Definition,
+    batch::{Advanced, Fold, Step},
+    definition::{Definition, short},
     install::database_detail,
     notify::Moved,
+    versions::VersionState,
 };
 
 /// Most events of one statement.
@@ -32,6 +33,14 @@ const DELIVERIES: usize = 16;
 /// Most positions that one reading of the journal covers, and most events it brings.
 const HEAL_POSITIONS: i64 = 20_000;
 const HEAL_EVENTS: i64 = 2_000;
+/// So many missing positions are folded inside PostgreSQL, without fetching their events.
+const SET_BASED_FROM: i64 = 5_000;
+/// Positions of one such statement: of the version that answers, whose rows should not stand still
+/// for long, and of others.
+const SET_BASED_POSITIONS: i64 = 20_000;
+const SET_BASED_POSITIONS_UNSEEN: i64 = 100_000;
+/// A version with no tenant further behind than this is tried to be switched to.
+const SWITCH_WITHIN: i64 = 2_000;
 /// How often it is looked whether something is missing that nothing was delivered for.
 const TICK: Duration = Duration::from_millis(500);
 /// Wait before a lost connection is tried again.
@@ -64,9 +73,18 @@ impl KnownHeads {
     }
 }
 
+/// Where the worker's version stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) state: VersionState,
+    /// To be switched to once it has caught up.
+    pub(crate) automatic: bool,
+}
+
 /// What a worker needs.
 pub(crate) struct Worker {
     pub(crate) definition: Definition,
+    pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) config: Config,
     pub(crate) reader: Reader,
     pub(crate) deliveries: mpsc::Receiver<Delivery>,
@@ -79,6 +97,8 @@ pub(crate) struct Worker {
     /// How long a projection that was stopped by an event waits before it tries again.
     pub(crate) retry_after: Duration,
     pub(crate) tenants: HashMap<i32, TenantState>,
+    /// Whether the analysts' view is known to show this version.
+    pub(crate) shown: bool,
 }
 
 /// How far a tenant is.
@@ -87,6 +107,8 @@ pub(crate) struct TenantState {
     position: i64,
     heard: Instant,
     stopped_until: Option<Instant>,
+    /// Up to here an event may be guilty: events are fetched, so that it can be named.
+    careful_until: i64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +139,8 @@ impl Worker {
             match ended {
                 Ok(()) => return,
                 Err(error) => {
-                    tracing::warn!(projection = self.definition.name, %error, "trying again");
+                    let version = short(&self.definition.version);
+                    tracing::warn!(projection = self.definition.name, version, %error, "trying again");
                 }
             }
             // what was moved is in the database
@@ -149,7 +172,10 @@ impl Worker {
         loop {
             tokio::select! {
                 biased;
-                _ = tick.tick() => self.heal_silent(fold).await?,
+                _ = tick.tick() => {
+                    self.heal_silent(fold).await?;
+                    self.settle(fold).await?;
+                }
                 count = self.deliveries.recv_many(&mut deliveries, DELIVERIES) => {
                     if count == 0 {
                         return Ok(());
@@ -234,6 +260,7 @@ impl Worker {
             let retry = state.stopped_until.is_some_and(|until| until <= Instant::now());
             if retry {
                 state.stopped_until = None;
+                state.careful_until = state.position + HEAL_POSITIONS;
             }
             if state.position < head && (retry || missed || state.heard.elapsed() >= heal_after) {
                 self.heal(fold, tenant, head).await?;
@@ -242,13 +269,48 @@ impl Worker {
         Ok(())
     }
 
+    /// Makes the version the one that answers once it has caught up, if it is to be; and once it
+    /// is, lets analysts see it.
+    async fn settle(&mut self, fold: &Fold) -> Result<(), Trouble> {
+        let standing = *self.standing.borrow_and_update();
+        if standing.state == VersionState::Building && standing.automatic {
+            for (tenant, head) in self.heads.all() {
+                let stopped = self.is_stopped(tenant);
+                if stopped || self.state(fold, tenant).await?.position < head - SWITCH_WITHIN {
+                    return Ok(());
+                }
+            }
+            self.shown = false;
+            if !fold.switch_to().await? {
+                return Ok(());
+            }
+            let (projection, version) = (&self.definition.name, short(&self.definition.version));
+            tracing::info!(projection, version, "switched to");
+            for (tenant, state) in &self.tenants {
+                self.moved.note(projection, *tenant, state.position, None);
+            }
+        } else if standing.state != VersionState::Active {
+            self.shown = false;
+            return Ok(());
+        }
+        if !self.shown {
+            self.shown = fold.show_analysts().await?;
+        }
+        Ok(())
+    }
+
     /// Folds what is missing up to a position, from the journal, in bounded pieces.
     async fn heal(&mut self, fold: &Fold, tenant: i32, until: i64) -> Result<(), Trouble> {
         let incarnation = self.reader.incarnation().await?;
         loop {
-            let at = self.state(fold, tenant).await?.position;
+            let state = self.state(fold, tenant).await?;
+            let (at, careful_until) = (state.position, state.careful_until);
             if at >= until || self.is_stopped(tenant) {
                 return Ok(());
+            }
+            if until - at >= SET_BASED_FROM && at >= careful_until {
+                self.heal_set_based(fold, tenant, incarnation, at, until).await?;
+                continue;
             }
             let piece = until.min(at + HEAL_POSITIONS);
             let filter = EventFilter {
@@ -259,12 +321,45 @@ impl Worker {
             let events = self.reader.events(tenant, at, HEAL_EVENTS, &filter).await?;
             let whole = i64::try_from(events.len()).is_ok_and(|count| count < HEAL_EVENTS);
             let next = if whole { piece } else { events.last().map_or(piece, |e| e.position) };
-            metrics::counter!("daybook_projection_healed_positions_total",
-                "projection" => self.definition.name.clone())
-            .increment(u64::try_from(next - at).unwrap_or(0));
+            self.count_healed(next - at);
             let events: Vec<_> = events.iter().collect();
             self.advance(fold, tenant, incarnation, next, &events).await?;
         }
+    }
+
+    /// Folds the next piece in one statement. One that PostgreSQL refuses is left to be folded with
+    /// care.
+    async fn heal_set_based(
+        &mut self,
+        fold: &Fold,
+        tenant: i32,
+        incarnation: Uuid,
+        at: i64,
+        until: i64,
+    ) -> Result<(), Trouble> {
+        let seen = self.standing.borrow().state == VersionState::Active;
+        let most = if seen { SET_BASED_POSITIONS } else { SET_BASED_POSITIONS_UNSEEN };
+        let next = until.min(at + most);
+        let step = Step { tenant, incarnation, expected: at, next };
+        match fold.advance_journal(step).await {
+            Ok(Some(advanced)) => {
+                self.count_healed(next - at);
+                self.moved_to(tenant, next, 0, advanced);
+                Ok(())
+            }
+            Ok(None) => self.reload(fold, tenant, incarnation).await,
+            Err(error) if is_events_fault(&error) => {
+                self.state(fold, tenant).await?.careful_until = next;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn count_healed(&self, positions: i64) {
+        metrics::counter!("daybook_projection_healed_positions_total",
+            "projection" => self.definition.name.clone())
+        .increment(u64::try_from(positions).unwrap_or(0));
     }
 
     /// Moves the checkpoint from where it stands to `next` over these events; halves what
@@ -290,17 +385,18 @@ impl Worker {
             }
             let step = Step { tenant, incarnation, expected, next };
             match fold.advance(step, events).await {
-                Ok(true) => self.moved_to(tenant, next, events.len()),
-                Ok(false) => return self.reload(fold, tenant, incarnation).await,
+                Ok(Some(advanced)) => self.moved_to(tenant, next, events.len(), advanced),
+                Ok(None) => return self.reload(fold, tenant, incarnation).await,
                 Err(error) if !is_events_fault(&error) => return Err(error.into()),
                 Err(_) if events.len() > 1 => halve(&mut todo, events, next),
                 Err(error) => {
                     let guilty = events.first().copied();
                     // up to just before the guilty event all is well
                     if let Some(before) = guilty.map(|e| e.position - 1).filter(|b| *b > expected)
-                        && fold.advance(Step { next: before, ..step }, &[]).await?
+                        && let Some(advanced) =
+                            fold.advance(Step { next: before, ..step }, &[]).await?
                     {
-                        self.moved_to(tenant, before, 0);
+                        self.moved_to(tenant, before, 0, advanced);
                     }
                     let kind = guilty.map(|e| e.kind.as_str());
                     let at = guilty.map(|e| e.position);
@@ -311,13 +407,14 @@ impl Worker {
         Ok(())
     }
 
-    fn moved_to(&mut self, tenant: i32, position: i64, events: usize) {
-        let name = &self.definition.name;
+    fn moved_to(&mut self, tenant: i32, position: i64, events: usize, advanced: Advanced) {
         if let Some(state) = self.tenants.get_mut(&tenant) {
             state.position = position;
         }
-        self.moved.note(name, tenant, position);
-        let labels = [("projection", name.clone()), ("tenant", tenant.to_string())];
+        if advanced.active {
+            self.moved.note(&self.definition.name, tenant, position, advanced.keys);
+        }
+        let labels = self.labels(tenant);
         metrics::counter!("daybook_projection_events_total", &labels)
             .increment(u64::try_from(events).unwrap_or(u64::MAX));
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
@@ -325,10 +422,18 @@ impl Worker {
         metrics::gauge!("daybook_projection_stopped", &labels).set(0.0);
     }
 
+    fn labels(&self, tenant: i32) -> [(&'static str, String); 3] {
+        [
+            ("projection", self.definition.name.clone()),
+            ("version", short(&self.definition.version).to_owned()),
+            ("tenant", tenant.to_string()),
+        ]
+    }
+
     /// Somebody else has moved the checkpoint: goes on from where it stands now.
     async fn reload(&mut self, fold: &Fold, tenant: i32, ours: Uuid) -> Result<(), Trouble> {
         self.tenants.remove(&tenant);
-        let found = fold.checkpoint(&self.definition.name, tenant).await?;
+        let found = fold.checkpoint(tenant).await?;
         tracing::debug!(
             projection = self.definition.name,
             tenant,
@@ -354,20 +459,27 @@ impl Worker {
         kind: Option<&str>,
         detail: &str,
     ) -> Result<(), Trouble> {
-        let projection = &self.definition.name;
-        tracing::error!(projection, tenant, position, kind, error = detail, "stopped");
+        let (projection, version) = (&self.definition.name, &self.definition.version);
+        tracing::error!(
+            projection,
+            version = short(version),
+            tenant,
+            position,
+            kind,
+            error = detail,
+            "stopped"
+        );
         let error = serde_json::json!({"position": position, "type": kind, "message": detail});
         fold.client()
             .execute(
-                "insert into projection.checkpoints as c (projection, tenant, position, error)
-                 values ($1, $2, 0, $3)
-                 on conflict (projection, tenant)
+                "insert into projection.checkpoints (projection, version, tenant, position, error)
+                 values ($1, $2, $3, 0, $4)
+                 on conflict (projection, version, tenant)
                  do update set error = excluded.error, updated_at = clock_timestamp()",
-                &[projection, &tenant, &error],
+                &[projection, version, &tenant, &error],
             )
             .await?;
-        let labels = [("projection", projection.clone()), ("tenant", tenant.to_string())];
-        metrics::gauge!("daybook_projection_stopped", &labels).set(1.0);
+        metrics::gauge!("daybook_projection_stopped", &self.labels(tenant)).set(1.0);
         let until = Instant::now() + self.retry_after;
         self.state(fold, tenant).await?.stopped_until = Some(until);
         Ok(())
@@ -379,16 +491,18 @@ impl Worker {
 
     /// Where a tenant stands, read from its checkpoint at first.
     async fn state(&mut self, fold: &Fold, tenant: i32) -> Result<&mut TenantState, Trouble> {
-        if !self.tenants.contains_key(&tenant) {
-            let found = fold.checkpoint(&self.definition.name, tenant).await?;
-            let state = TenantState {
-                position: found.position,
-                heard: Instant::now(),
-                stopped_until: None,
-            };
-            self.tenants.insert(tenant, state);
+        match self.tenants.entry(tenant) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let position = fold.checkpoint(tenant).await?.position;
+                Ok(unknown.insert(TenantState {
+                    position,
+                    heard: Instant::now(),
+                    stopped_until: None,
+                    careful_until: 0,
+                }))
+            }
         }
-        Ok(self.tenants.get_mut(&tenant).expect("just inserted"))
     }
 }
 

@@ -62,7 +62,9 @@ const RELATIONS: &[(&str, &[Rights])] = &[
     ("identity.api_keys", &[("serve", "select update(last_used_at)")]),
     ("feed.partitions", &[("relay", "select insert update")]),
     ("feed.positions", &[("relay", "select insert update")]),
-    ("projection.definitions", &[("serve", "select"), ("project", "select")]),
+    ("projection.versions", &[("serve", "select"), ("project", "select")]),
+    ("projection.active", &[("serve", "select"), ("project", "select")]),
+    ("projection.grantees", &[]),
     ("projection.checkpoints", &[("serve", "select"), ("project", "select insert update")]),
     ("sandbox.answers", &[("work", "select insert")]),
     ("sandbox.lost", &[("work", "select insert")]),
@@ -80,8 +82,8 @@ const RELATIONS: &[(&str, &[Rights])] = &[
 const READ_MODEL: &[Rights] = &[("serve", "select"), ("project", "select insert update delete")];
 const READ_MODEL_VIEW: &[Rights] = &[("analyst", "select")];
 
-/// Who may execute which function; nobody may any other, but for those of read models in schema
-/// `read`, which folds and queries call.
+/// Who may execute which function; nobody may any other, but for those of read models in the schemas
+/// of their versions, which folds and queries call.
 const FUNCTIONS: &[(&str, &[&str])] = &[
     ("journal.append", &["import", "serve", "work"]),
     ("journal.lock", &["import", "serve", "work"]),
@@ -93,6 +95,8 @@ const FUNCTIONS: &[(&str, &[&str])] = &[
     ("journal.remove_expired_commands", &["work"]),
     ("projection.drop_staging", &["project"]),
     ("projection.make_staging", &["project"]),
+    ("projection.show_analysts", &["project"]),
+    ("projection.switch_when_ready", &["project"]),
 ];
 
 /// Pure functions that read old events in their current form, for everybody.
@@ -185,12 +189,14 @@ async fn each_role_may_do_what_it_needs_and_nothing_else() {
     let admin = installation.connect().await;
     let mut expected: BTreeMap<String, &[Rights]> =
         RELATIONS.iter().map(|(relation, rights)| ((*relation).to_owned(), *rights)).collect();
-    let read_models =
-        admin.query("select projection from projection.definitions", &[]).await.expect("readable");
+    let read_models = admin
+        .query("select projection, schema from projection.versions", &[])
+        .await
+        .expect("readable");
     assert!(!read_models.is_empty());
     for row in read_models {
-        let name: String = row.get(0);
-        expected.insert(format!("read.{name}"), READ_MODEL);
+        let (name, schema): (String, String) = (row.get(0), row.get(1));
+        expected.insert(format!("{schema}.{name}"), READ_MODEL);
         expected.insert(format!("analyst.{name}"), READ_MODEL_VIEW);
     }
     let relations = relations(&admin).await;
@@ -293,7 +299,7 @@ async fn functions_are_executed_by_those_who_need_them() {
         let (function, roles): (String, Vec<String>) = (row.get(0), row.get(1));
         let wanted = match named.get(function.as_str()) {
             Some(roles) => *roles,
-            None if function.starts_with("read.") => &["project", "serve"][..],
+            None if function.starts_with("read_") => &["project", "serve"][..],
             None if LIFTING.iter().any(|start| function.starts_with(start)) => &everybody,
             None => &[],
         };
@@ -321,7 +327,8 @@ async fn functions_are_executed_by_those_who_need_them() {
     assert!(unpinned.is_empty(), "run as the owner with the caller's search_path: {unpinned:?}");
     let lent: i64 = admin
         .query_one(
-            "select count(*) from pg_proc where prosecdef and pronamespace = 'read'::regnamespace",
+            "select count(*) from pg_proc where prosecdef and pronamespace in
+                 (select schema::regnamespace from projection.versions)",
             &[],
         )
         .await
@@ -363,19 +370,33 @@ async fn a_second_migration_changes_no_right_and_takes_back_what_was_added() {
 }
 
 #[tokio::test]
-async fn a_read_model_that_is_made_later_has_its_rights_at_once() {
+async fn a_read_model_that_is_added_later_has_its_rights_at_once() {
     let installation = Installation::new().await;
     let admin = installation.connect().await;
-    admin
-        .batch_execute(
-            "create table read.later (tenant integer);
+    let folder = tempfile::tempdir().expect("a folder");
+    let later = folder.path().join("later");
+    std::fs::create_dir(&later).expect("a folder");
+    for (file, text) in [
+        ("projection.toml", "title = 'Later'\nevents = ['OrderPlaced']"),
+        (
+            "table.sql",
+            "create table read.later (tenant integer, id text, primary key (tenant, id));
              create function read.later_of(tenant integer) returns integer
-                 language sql immutable return tenant;
-             create view analyst.later as select * from read.later",
-        )
+                 language sql immutable as 'select tenant'",
+        ),
+        ("key.sql", "select e.stream as id, null::jsonb as part"),
+        ("apply.sql", "null;"),
+    ] {
+        std::fs::write(later.join(file), text).expect("written");
+    }
+    let folder = later.to_str().expect("UTF-8");
+    installation.run_ok(&["projections", "add", folder]).await;
+    let schema: String = admin
+        .query_one("select schema from projection.versions where projection = 'later'", &[])
         .await
-        .expect("the owner may");
-    let later = ["tenant".to_owned()];
+        .expect("it is there")
+        .get(0);
+    let columns = ["id".to_owned(), "tenant".to_owned()];
     for role in ROLES {
         let client = installation.connect_as(role).await;
         let wanted = match role {
@@ -383,10 +404,10 @@ async fn a_read_model_that_is_made_later_has_its_rights_at_once() {
             "project" => "select insert update delete",
             _ => "",
         };
-        assert_eq!(rights(&client, "read.later", &later).await, wanted, "{role}");
+        assert_eq!(rights(&client, &format!("{schema}.later"), &columns).await, wanted, "{role}");
         let wanted = if role == "analyst" { "select" } else { "" };
-        assert_eq!(rights(&client, "analyst.later", &later).await, wanted, "{role}");
-        let call = is_refused(&client, "select read.later_of(1)").await;
+        assert_eq!(rights(&client, "analyst.later", &columns).await, wanted, "{role}");
+        let call = is_refused(&client, &format!("select {schema}.later_of(1)")).await;
         assert_eq!(call, !["serve", "project"].contains(&role), "{role}");
     }
 }

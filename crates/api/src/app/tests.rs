@@ -25,12 +25,14 @@ fn deps() -> ApiDeps {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections");
     let catalogue = Catalogue::load(&folder).unwrap();
     let (positions, _never_run) = ReadPositions::new(config);
+    let (queries, _never_run) = Queries::new(pool.clone(), positions);
+    queries.assume(&catalogue);
     ApiDeps {
         shop: Shop::new(HashMap::new(), Arc::new(NoSeal), Vec::new()),
         reader: Reader::new(pool.clone()),
         heads: Heads::default(),
         keys: ApiKeys::new(pool.clone()),
-        queries: Queries::new(pool.clone(), &catalogue, positions),
+        queries,
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         pool,
         checks: Vec::new(),

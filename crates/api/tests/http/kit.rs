@@ -33,7 +33,6 @@ pub(crate) struct Api {
     stop_serving: CancellationToken,
     stop_rest: CancellationToken,
     config: tokio_postgres::Config,
-    catalogue: Catalogue,
     database: String,
     admin: tokio_postgres::Client,
     pool: Pool,
@@ -124,7 +123,9 @@ impl Api {
 
         let (positions, task) = ReadPositions::new(config.clone());
         tokio::spawn(task.run(stop_rest.clone()));
-        let queries = Queries::new(pool.clone(), &catalogue, positions);
+        let (queries, task) = Queries::new(pool.clone(), positions);
+        queries.reload().await.unwrap();
+        tokio::spawn(task.run(stop_rest.clone()));
 
         let keys = ApiKeys::new(pool.clone());
         let customer_id = Uuid::new_v4();
@@ -159,7 +160,6 @@ impl Api {
             stop_serving,
             stop_rest,
             config,
-            catalogue,
             database,
             admin,
             pool,
@@ -172,9 +172,7 @@ impl Api {
             heal_after: Duration::from_millis(50),
             ..ProjectorSettings::default()
         };
-        let catalogue = Arc::new(self.catalogue.clone());
-        let projector =
-            Projector::new(self.config.clone(), self.reader.clone(), catalogue, settings);
+        let projector = Projector::new(self.config.clone(), self.reader.clone(), settings);
         let stop = self.stop_rest.clone();
         tokio::spawn(async move {
             let (_nobody_sends, batches) = mpsc::channel(1);

@@ -1,6 +1,6 @@
 //! However a history comes in, the rows are those of plain arithmetic and of a rebuild.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use crate::kit::{
     Running, append, caught_up,
@@ -63,7 +63,7 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
         let events = journal(&database, 1).await;
 
         let mut rng = StdRng::seed_from_u64(seed);
-        let running = Running::start(&database, &catalogue).await;
+        let running = Running::start(&database).await;
         for batch in deliveries(&mut rng, &events) {
             running.send(batch).await;
         }
@@ -72,7 +72,8 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
         let incremental = all_rows(&client).await;
 
         // by arithmetic
-        let stock = sums(&client, "select sku, on_hand, reserved, shipped from read.stock").await;
+        let stock =
+            sums(&client, "select sku, on_hand, reserved, shipped from analyst.stock").await;
         let expected: BTreeMap<_, _> = history::stock(&history.events)
             .into_iter()
             .map(|(k, v)| (k, vec![v.0, v.1, v.2]))
@@ -84,7 +85,7 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
             ("sales_by_product", "sku", 1),
             ("sales_by_country", "country", 2),
         ] {
-            let rows = sums(&client, &format!("select {key}, {columns} from read.{projection}
+            let rows = sums(&client, &format!("select {key}, {columns} from analyst.{projection}
                 where units <> 0 or returned <> 0 or cancelled <> 0 or returned_units <> 0 or cancelled_units <> 0")).await;
             let expected: BTreeMap<_, _> =
                 history::sales(&history.events, |event, line| match found {
@@ -99,7 +100,7 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
         }
         let (count, total, paid): (i64, i64, i64) = {
             let row = client
-                .query_one("select count(*), sum(total)::bigint, sum(paid - refunded)::bigint from read.orders", &[])
+                .query_one("select count(*), sum(total)::bigint, sum(paid - refunded)::bigint from analyst.orders", &[])
                 .await
                 .unwrap();
             (row.get(0), row.get(1), row.get(2))
@@ -115,12 +116,7 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
 
         // by rebuilds: one aggregate for all, and many small pieces
         for piece_positions in [None, Some(37)] {
-            let deps = RebuildDeps {
-                config: database.config.clone(),
-                catalogue: Arc::new(catalogue.clone()),
-                feed: None,
-                piece_positions,
-            };
+            let deps = RebuildDeps { config: database.config.clone(), feed: None, piece_positions };
             for projection in PROJECTIONS {
                 let report = rebuild(&deps, projection, Source::Journal, &|_, _| {}).await.unwrap();
                 assert_eq!(report.changed_rows, 0, "{projection} {piece_positions:?}");
@@ -130,7 +126,7 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
 
         // from nothing, in the order of chance, the rebuild finds every row again
         client
-            .batch_execute("delete from read.orders; update read.stock set on_hand = 7")
+            .batch_execute("delete from analyst.orders; update analyst.stock set on_hand = 7")
             .await
             .unwrap();
         let mut order = PROJECTIONS;
@@ -139,7 +135,6 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
         for projection in order {
             let deps = RebuildDeps {
                 config: database.config.clone(),
-                catalogue: Arc::new(catalogue.clone()),
                 feed: None,
                 piece_positions: Some(400),
             };
@@ -157,8 +152,8 @@ async fn several_projectors_at_once_count_nothing_twice() {
     let (database, client) = installed(&catalogue).await;
     append(&client, 1, &History::of_length(3, 1_200).events).await;
     let events = journal(&database, 1).await;
-    let one = Running::start(&database, &catalogue).await;
-    let other = Running::start(&database, &catalogue).await;
+    let one = Running::start(&database).await;
+    let other = Running::start(&database).await;
     let mut rng = StdRng::seed_from_u64(3);
     let (left, right) = (deliveries(&mut rng, &events), deliveries(&mut rng, &events));
     tokio::join!(
@@ -176,12 +171,7 @@ async fn several_projectors_at_once_count_nothing_twice() {
     caught_up(&client, &[]).await;
     one.stop().await;
     other.stop().await;
-    let deps = RebuildDeps {
-        config: database.config.clone(),
-        catalogue: Arc::new(catalogue),
-        feed: None,
-        piece_positions: None,
-    };
+    let deps = RebuildDeps { config: database.config.clone(), feed: None, piece_positions: None };
     for projection in PROJECTIONS {
         let report = rebuild(&deps, projection, Source::Journal, &|_, _| {}).await.unwrap();
         assert_eq!(report.changed_rows, 0, "{projection}");
@@ -199,7 +189,7 @@ async fn tenants_are_folded_apart() {
     let history = History::of_length(4, 300);
     append(&client, 1, &history.events).await;
     append(&client, 2, &history.events).await;
-    let running = Running::start(&database, &catalogue).await;
+    let running = Running::start(&database).await;
     let (one, two) = (journal(&database, 1).await, journal(&database, 2).await);
     // both in one batch, interleaved, as one partition has them
     let mixed = one.iter().zip(&two).flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
@@ -208,7 +198,7 @@ async fn tenants_are_folded_apart() {
     running.stop().await;
     let same: bool = client
         .query_one(
-            "select count(*) = 0 from (select to_jsonb(t) - 'tenant', count(*) from read.orders t
+            "select count(*) = 0 from (select to_jsonb(t) - 'tenant', count(*) from analyst.orders t
                 group by 1 having count(*) <> 2) odd",
             &[],
         )
@@ -223,7 +213,7 @@ async fn existing_rows_are_found_by_their_primary_key() {
     let catalogue = shipped();
     let (database, client) = installed(&catalogue).await;
     append(&client, 1, &History::of_length(5, 4_000).events).await;
-    let running = Running::start(&database, &catalogue).await;
+    let running = Running::start(&database).await;
     for batch in journal(&database, 1).await.chunks(100) {
         running.send(batch.to_vec()).await;
     }
@@ -234,7 +224,7 @@ async fn existing_rows_are_found_by_their_primary_key() {
         client
             .query_one(
                 "select count(*) = 8 from pg_stat_user_tables
-                 where schemaname = 'read' and n_tup_ins > 0",
+                 where schemaname like 'read\\_%' and n_tup_ins > 0",
                 &[],
             )
             .await
@@ -245,7 +235,7 @@ async fn existing_rows_are_found_by_their_primary_key() {
     // making an index reads the empty table once; nothing else reads it from end to end
     let scanned = client
         .query(
-            "select relname, seq_scan from pg_stat_user_tables t where schemaname = 'read'
+            "select relname, seq_scan from pg_stat_user_tables t where schemaname like 'read\\_%'
              and seq_scan > (select count(*) from pg_index i where i.indrelid = t.relid)",
             &[],
         )
@@ -258,7 +248,7 @@ async fn existing_rows_are_found_by_their_primary_key() {
         .query(
             "select indexrelname, idx_tup_read, n_live_tup from pg_stat_user_indexes
              join pg_index using (indexrelid) join pg_stat_user_tables using (relid)
-             where pg_stat_user_indexes.schemaname = 'read' and not indisprimary
+             where pg_stat_user_indexes.schemaname like 'read\\_%' and not indisprimary
                and idx_tup_read > n_live_tup",
             &[],
         )

@@ -1,6 +1,6 @@
 //! Through the real topic: following it, and rebuilding from nothing but it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::kit::{append, caught_up, history::History, installed, rows, shipped, until};
 use daybook_feed::{FeedConfig, Relay, ensure_topic};
@@ -16,7 +16,7 @@ async fn rows_follow_the_topic_and_are_rebuilt_from_it_alone() {
         "DAYBOOK_TEST_KAFKA_BROKERS is not set: this test needs a real Kafka; \
          run ./scripts/test, which starts one",
     );
-    let catalogue = Arc::new(shipped());
+    let catalogue = shipped();
     let (database, mut client) = installed(&catalogue).await;
     daybook_feed::migrate(&mut client).await.unwrap();
     let feed = FeedConfig {
@@ -39,8 +39,7 @@ async fn rows_follow_the_topic_and_are_rebuilt_from_it_alone() {
         heal_after: Duration::from_mins(10),
         ..ProjectorSettings::default()
     };
-    let projector =
-        Projector::new(database.config.clone(), reader.clone(), Arc::clone(&catalogue), settings);
+    let projector = Projector::new(database.config.clone(), reader.clone(), settings);
     tasks.spawn(projector.run(feed.clone(), stop.clone()));
 
     let history = History::of_length(21, 3_000).with_old_orders();
@@ -53,14 +52,13 @@ async fn rows_follow_the_topic_and_are_rebuilt_from_it_alone() {
     client.batch_execute("alter table journal.events rename to hidden").await.unwrap();
     client
         .batch_execute(
-            "update read.stock set shipped = 0; delete from read.orders; \
+            "update analyst.stock set shipped = 0; delete from analyst.orders; \
              update projection.checkpoints set error = '{\"message\": \"x\"}'",
         )
         .await
         .unwrap();
     let deps = RebuildDeps {
         config: database.config.clone(),
-        catalogue: Arc::clone(&catalogue),
         feed: Some(feed.clone()),
         piece_positions: None,
     };

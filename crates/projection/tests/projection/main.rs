@@ -9,3 +9,4 @@ mod kafka;
 mod kit;
 mod queries;
 mod trouble;
+mod versions;

@@ -18,7 +18,6 @@ const NO_WAIT: Duration = Duration::ZERO;
 pub(crate) struct Served {
     pub(crate) database: Database,
     pub(crate) client: Client,
-    pub(crate) catalogue: Catalogue,
     pub(crate) queries: Queries,
     shutdown: CancellationToken,
 }
@@ -32,15 +31,15 @@ impl Served {
         let catalogue = shipped();
         let (database, client) = installed(&catalogue).await;
         append(&client, 1, events).await;
-        let running = Running::start(&database, &catalogue).await;
+        let running = Running::start(&database).await;
         running.send(journal(&database, 1).await).await;
         caught_up(&client, &[]).await;
         running.stop().await;
         let (positions, task) = ReadPositions::new(database.config.clone());
         let shutdown = CancellationToken::new();
         tokio::spawn(task.run(shutdown.clone()));
-        let queries = Queries::new(database.pool(), &catalogue, positions);
-        Self { database, client, catalogue, queries, shutdown }
+        let queries = declared(&database, positions).await;
+        Self { database, client, queries, shutdown }
     }
 
     pub(crate) async fn ask(
@@ -60,11 +59,19 @@ impl Served {
         min_position: Option<i64>,
         wait: Duration,
     ) -> Result<Answer, QueryError> {
-        let query = self.queries.declared().iter().find(|q| q.name == name).unwrap();
+        let declared = self.queries.declared();
+        let query = declared.queries.iter().find(|q| q.name == name).unwrap();
         let params: HashMap<_, _> =
             params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         self.queries.run(query, 1, scope, &params, min_position, wait).await
     }
+}
+
+/// The queries of what is installed.
+async fn declared(database: &Database, positions: ReadPositions) -> Queries {
+    let (queries, _task) = Queries::new(database.pool(), positions);
+    queries.reload().await.unwrap();
+    queries
 }
 
 impl Drop for Served {
@@ -86,7 +93,7 @@ fn items(answer: &Answer) -> Vec<Value> {
 #[tokio::test]
 async fn every_declared_query_runs_with_and_without_its_optional_parameters() {
     let served = Served::new(300).await;
-    for query in served.queries.declared() {
+    for query in &served.queries.declared().queries {
         let optional = |given: bool| -> Vec<(&str, &str)> {
             let parameters = query.parameters.iter().filter(|p| p.name != "cursor");
             let parameters = parameters.filter(|p| p.required || given);
@@ -143,7 +150,7 @@ async fn pages_hold_every_row_once_in_order() {
         }
         let count: i64 = served
             .client
-            .query_one(&format!("select count(*) from read.{table}"), &[])
+            .query_one(&format!("select count(*) from analyst.{table}"), &[])
             .await
             .unwrap()
             .get(0);
@@ -159,7 +166,7 @@ async fn a_customer_sees_own_orders_only() {
     let served = Served::new(400).await;
     let orders = served
         .client
-        .query("select order_id::text, customer_id::text from read.orders", &[])
+        .query("select order_id::text, customer_id::text from analyst.orders", &[])
         .await
         .unwrap();
     for order in orders {
@@ -174,7 +181,8 @@ async fn a_customer_sees_own_orders_only() {
         assert!(served.ask("web_order", OPERATOR, &[("order_id", &id)]).await.is_err());
         assert!(served.ask("operator_order", OPERATOR, &[("order_id", &id)]).await.is_ok());
     }
-    let query = served.queries.declared().iter().find(|q| q.name == "operator_orders").unwrap();
+    let declared = served.queries.declared();
+    let query = declared.queries.iter().find(|q| q.name == "operator_orders").unwrap();
     let other_tenant =
         served.queries.run(query, 2, OPERATOR, &HashMap::new(), None, NO_WAIT).await.unwrap();
     assert_eq!((other_tenant.json.as_str(), other_tenant.position), ("[]", 0));
@@ -186,7 +194,7 @@ async fn an_order_shows_its_lines_as_shipped_and_returned() {
     let row = served
         .client
         .query_one(
-            "select order_id::text from read.orders where credits @> '[{\"kind\": \"returned\"}]' limit 1",
+            "select order_id::text from analyst.orders where credits @> '[{\"kind\": \"returned\"}]' limit 1",
             &[],
         )
         .await
@@ -265,9 +273,9 @@ async fn shipping_tax_disputes_doubts_and_what_is_discontinued_are_shown() {
 async fn hostile_parameters_are_only_values() {
     let served = Served::new(300).await;
     let before: i64 =
-        served.client.query_one("select count(*) from read.stock", &[]).await.unwrap().get(0);
+        served.client.query_one("select count(*) from analyst.stock", &[]).await.unwrap().get(0);
     for hostile in
-        ["'; drop table read.stock; --", "A' or '1'='1", "$1", ":tenant", "\\", "%", "\u{202e}"]
+        ["'; drop table analyst.stock; --", "A' or '1'='1", "$1", ":tenant", "\\", "%", "\u{202e}"]
     {
         let found = served.ask("operator_stock_of", OPERATOR, &[("sku", hostile)]).await;
         assert!(matches!(found, Err(QueryError::NotFound)), "{hostile}: {found:?}");
@@ -294,7 +302,7 @@ async fn hostile_parameters_are_only_values() {
         );
     }
     let after: i64 =
-        served.client.query_one("select count(*) from read.stock", &[]).await.unwrap().get(0);
+        served.client.query_one("select count(*) from analyst.stock", &[]).await.unwrap().get(0);
     assert_eq!(before, after);
 }
 
@@ -315,7 +323,7 @@ async fn a_query_can_not_write() {
             "table.sql",
             "create table read.writing (tenant integer, id text, primary key (tenant, id));
             create function read.sneak() returns integer language sql volatile as
-            'insert into read.writing values (1, ''x'') returning 1'",
+            $$ insert into read.writing values (1, 'x') returning 1 $$",
         ),
         ("key.sql", "select '' as id, null::jsonb as part"),
         ("apply.sql", "null;"),
@@ -326,12 +334,11 @@ async fn a_query_can_not_write() {
     let writing = Catalogue::load(dir.path()).unwrap();
     install(&mut client, &writing).await.unwrap();
     let (positions, _task) = ReadPositions::new(database.config.clone());
-    let queries = Queries::new(database.pool(), &writing, positions);
+    let queries = declared(&database, positions).await;
+    let query = queries.declared().queries.iter().find(|q| q.name == "w").unwrap().clone();
     for _ in 0..3 {
-        let error = queries
-            .run(&queries.declared()[0], 1, OPERATOR, &HashMap::new(), None, NO_WAIT)
-            .await
-            .unwrap_err();
+        let error =
+            queries.run(&query, 1, OPERATOR, &HashMap::new(), None, NO_WAIT).await.unwrap_err();
         let QueryError::Database(error) = error else { panic!("{error:?}") };
         assert_eq!(error.code().map(SqlState::code), Some("25006"), "read-only transaction");
     }
@@ -351,7 +358,7 @@ async fn whoever_has_written_reads_it_or_is_told_that_it_is_not_there_yet() {
     }
 
     // many waiters, woken by the batch that they wait for
-    let running = Running::start(&served.database, &served.catalogue).await;
+    let running = Running::start(&served.database).await;
     let more = History::of_length(12, 40).events;
     let wanted = head + i64::try_from(more.len()).unwrap();
     let waiters = futures::future::join_all((0..50).map(|_| at(wanted, 20_000)));

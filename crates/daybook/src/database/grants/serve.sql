@@ -1,5 +1,5 @@
 -- HTTP: appends commands, reads events and read models, checks API keys.
-grant usage on schema journal, identity, projection, read to {role};
+grant usage on schema journal, identity, projection to {role};
 grant select on journal.tenants, journal.events, journal.commands to {role};
 grant execute on function journal.append, journal.lock, journal.incarnation to {role};
 grant select on journal.activations to {role};
@@ -7,9 +7,8 @@ grant select, insert, update on journal.snapshots to {role};
 grant execute on function journal.register_process, journal.heartbeat, journal.deregister_process
     to {role};
 grant select, update (last_used_at) on identity.api_keys to {role};
-grant select on projection.definitions, projection.checkpoints to {role};
-grant select on all tables in schema read to {role};
--- Queries call functions that a folder declares; none of them runs with another's rights.
-grant execute on all routines in schema read to {role};
-alter default privileges in schema read grant select on tables to {role};
-alter default privileges in schema read grant execute on routines to {role};
+grant select on projection.versions, projection.active, projection.checkpoints to {role};
+-- Rows of every version, also of those that are made later. Queries call functions that a folder
+-- declares; none of them runs with another's rights.
+insert into projection.grantees values ($role${role}$role$, 'read') on conflict do nothing;
+select projection.open_schema(schema) from projection.versions;

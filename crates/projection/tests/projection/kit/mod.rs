@@ -2,7 +2,7 @@
 
 pub(crate) mod history;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use chrono::{DateTime, Utc};
 use daybook_journal::{EventFilter, Reader, StoredEvent, Upcaster, Upcasters};
@@ -121,10 +121,10 @@ pub(crate) async fn append(client: &Client, tenant: i32, events: &[NewEvent]) {
         .unwrap();
 }
 
-/// All rows of a projection as JSON text, in order.
+/// All rows of a projection's active version as JSON text, in order.
 pub(crate) async fn rows(client: &Client, projection: &str) -> Vec<String> {
     client
-        .query(&format!("select to_jsonb(t)::text from read.{projection} t order by 1"), &[])
+        .query(&format!("select to_jsonb(t)::text from analyst.{projection} t order by 1"), &[])
         .await
         .unwrap()
         .iter()
@@ -155,7 +155,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) async fn start(database: &Database, catalogue: &Catalogue) -> Self {
+    pub(crate) async fn start(database: &Database) -> Self {
         let reader = Reader::new(database.pool());
         let incarnation = reader.incarnation().await.unwrap();
         let settings = ProjectorSettings {
@@ -163,8 +163,7 @@ impl Running {
             retry_after: Duration::from_millis(500),
             ..ProjectorSettings::default()
         };
-        let projector =
-            Projector::new(database.config.clone(), reader, Arc::new(catalogue.clone()), settings);
+        let projector = Projector::new(database.config.clone(), reader, settings);
         let (feed, batches) = mpsc::channel(4);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(projector.run_on(batches, shutdown.clone()));

@@ -1,0 +1,506 @@
+//! One projection as its folder declares it: read, checked and hashed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use daybook_journal::Upcasters;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    lexer,
+    parameter::{Parameter, ParameterKind, Place},
+};
+
+/// Longest name of a projection: the generated names must fit PostgreSQL's 63 characters.
+const NAME_MAX: usize = 40;
+/// Roles that a query may be declared for.
+const ROLES: [&str; 6] = ["customer", "partner", "operator", "analyst", "auditor", "admin"];
+/// Parameters that the server binds; a request can't give them.
+pub(crate) const BOUND: [(&str, &str); 3] =
+    [("tenant", "integer"), ("customer_id", "uuid"), ("partner_id", "uuid")];
+/// Parameters that every list has.
+pub(crate) const PAGING: [&str; 2] = ["limit", "cursor"];
+
+/// A folder of projections, or what the database keeps of one, can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// A file can't be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file says something that can't be.
+    #[error("projection {projection}: {detail}")]
+    Invalid {
+        /// Name of the folder.
+        projection: String,
+        /// What is wrong, with the name of the file, query or parameter.
+        detail: String,
+    },
+}
+
+/// One projection as its folder declares it.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// Name of folder and table.
+    pub name: String,
+    /// What it is, in a few words.
+    pub title: String,
+    /// Types of the events it reads.
+    pub events: Vec<String>,
+    /// Its queries.
+    pub queries: Vec<DeclaredQuery>,
+    pub(crate) texts: Texts,
+    /// Hash of what decides the rows: the folder's own files, and what lifts the events they read.
+    pub(crate) version: String,
+    files_hash: String,
+    /// Digest of what its events are lifted by before they are folded; empty: by nothing.
+    pub(crate) upcasters: String,
+}
+
+/// What the files of a folder say, as it is kept in the database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Texts {
+    pub(crate) toml: String,
+    pub(crate) table: String,
+    pub(crate) key: String,
+    pub(crate) apply: String,
+    /// By name; those that the toml declares.
+    pub(crate) queries: BTreeMap<String, String>,
+}
+
+/// Whether a query answers one row or a page of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerShape {
+    /// One object, or nothing.
+    One,
+    /// An array of objects, with a cursor where there is more.
+    List,
+}
+
+/// A query of a projection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredQuery {
+    /// The projection whose position its answers carry.
+    pub projection: String,
+    /// The version of the projection that it reads.
+    pub(crate) version: String,
+    /// Its name, unique in the catalogue.
+    pub name: String,
+    /// What it answers, in a few words.
+    pub title: String,
+    /// Path with parameters in braces, as `/v1/web/orders/{order_id}`; method GET.
+    pub path: String,
+    /// Roles that may send it.
+    pub roles: Vec<String>,
+    /// One or a list.
+    pub answer: AnswerShape,
+    /// Parameters that a request may give, those of the path first; lists have `limit` and
+    /// `cursor` as well.
+    pub parameters: Vec<Parameter>,
+    pub(crate) sql: String,
+    pub(crate) order: Order,
+}
+
+/// The order of a list: columns that together are unique and never null.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) columns: Vec<String>,
+    pub(crate) descending: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProjectionFile {
+    title: String,
+    events: Vec<String>,
+    #[serde(default)]
+    query: Vec<QueryEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QueryEntry {
+    name: String,
+    title: String,
+    path: String,
+    roles: Vec<String>,
+    answer: AnswerShape,
+    #[serde(default)]
+    order: Vec<String>,
+    #[serde(default)]
+    parameters: BTreeMap<String, ParameterEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParameterEntry {
+    #[serde(rename = "type")]
+    kind: ParameterKind,
+    title: String,
+    #[serde(default)]
+    required: bool,
+}
+
+impl Definition {
+    /// Reads what a folder says.
+    pub(crate) fn parse(name: &str, mut texts: Texts) -> Result<Self, CatalogueError> {
+        let invalid =
+            |detail: String| CatalogueError::Invalid { projection: name.to_owned(), detail };
+        if !is_name(name) || name.len() > NAME_MAX || name.contains("__") {
+            return Err(invalid(format!(
+                "the folder's name must be at most {NAME_MAX} of a-z, 0-9 and single _"
+            )));
+        }
+        if name == "event" {
+            return Err(invalid("read.event is the type of an event: choose another name".into()));
+        }
+        let file: ProjectionFile = toml::from_str(&texts.toml)
+            .map_err(|error| invalid(format!("projection.toml: {error}")))?;
+        if file.events.is_empty() {
+            return Err(invalid("projection.toml: it reads no events".into()));
+        }
+        let mut events = file.events;
+        events.sort();
+        if let Some([twice, ..]) = events.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(invalid(format!("projection.toml: event {twice} is named twice")));
+        }
+        if let Some(odd) = events.iter().find(|e| !e.chars().all(|c| c.is_ascii_alphanumeric())) {
+            return Err(invalid(format!("projection.toml: {odd} is no event type")));
+        }
+        for (file, sql) in [("key.sql", &texts.key), ("apply.sql", &texts.apply)] {
+            if sql.contains("$daybook$") {
+                return Err(invalid(format!("{file}: the quote $daybook$ is the engine's own")));
+            }
+        }
+
+        let mut hash = Sha256::new();
+        for part in [&texts.table, &texts.key, &texts.apply].into_iter().chain(&events) {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        let version = hex::encode(hash.finalize());
+        let mut queries = Vec::new();
+        for entry in file.query {
+            let query = entry.name.clone();
+            let invalid = |detail: String| invalid(format!("query {query}: {detail}"));
+            let sql = texts
+                .queries
+                .get(&query)
+                .ok_or_else(|| invalid(format!("there is no file queries/{query}.sql")))?;
+            queries.push(declared_query(name, &version, entry, sql).map_err(invalid)?);
+        }
+        texts.queries.retain(|name, _| queries.iter().any(|query| query.name == *name));
+        Ok(Self {
+            name: name.to_owned(),
+            title: file.title,
+            events,
+            queries,
+            texts,
+            files_hash: version.clone(),
+            version,
+            upcasters: String::new(),
+        })
+    }
+
+    /// The same, folding events in the form that these upcasters lift them to. If they concern
+    /// types that it reads, it is another version of itself.
+    #[must_use]
+    pub(crate) fn reading(mut self, upcasters: &Upcasters) -> Self {
+        let lifts = upcasters.digest_for(|kind| self.reads(kind));
+        let version = lifts.map_or_else(
+            || self.files_hash.clone(),
+            |lifts| {
+                let hash = Sha256::new().chain_update(&self.files_hash).chain_update(lifts);
+                hex::encode(hash.finalize())
+            },
+        );
+        upcasters.digest().clone_into(&mut self.upcasters);
+        self.at_version(version)
+    }
+
+    /// The same as this version, which the database says it is.
+    #[must_use]
+    pub(crate) fn at_version(mut self, version: String) -> Self {
+        for query in &mut self.queries {
+            query.version.clone_from(&version);
+        }
+        self.version = version;
+        self
+    }
+
+    /// Its version: a hash of what decides its rows, upcasters of its events included.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The schema of PostgreSQL that holds the version's table, types and functions.
+    pub fn schema(&self) -> String {
+        schema_of(&self.name, &self.version)
+    }
+
+    /// Whether it reads events of this type.
+    pub(crate) fn reads(&self, kind: &str) -> bool {
+        self.events.binary_search_by(|event| event.as_str().cmp(kind)).is_ok()
+    }
+}
+
+impl DeclaredQuery {
+    /// The SQL file, reading the version's own schema.
+    pub(crate) fn sql_of_version(&self) -> String {
+        lexer::requalify(&self.sql, &schema_of(&self.projection, &self.version))
+    }
+}
+
+/// Name of the schema of a version.
+pub(crate) fn schema_of(projection: &str, version: &str) -> String {
+    format!("read_{projection}_{}", short(version))
+}
+
+/// As much of a version as tells it from others.
+pub(crate) fn short(version: &str) -> &str {
+    version.get(..12).unwrap_or(version)
+}
+
+fn declared_query(
+    projection: &str,
+    version: &str,
+    entry: QueryEntry,
+    sql: &str,
+) -> Result<DeclaredQuery, String> {
+    if !is_name(&entry.name) {
+        return Err("the name must be of a-z, 0-9 and _".into());
+    }
+    if let Some(role) = entry.roles.iter().find(|role| !ROLES.contains(&role.as_str())) {
+        return Err(format!("there is no role {role}"));
+    }
+    if entry.roles.is_empty() {
+        return Err("it has no roles".into());
+    }
+
+    let mut used = BTreeSet::new();
+    lexer::bind_named(sql, |name| {
+        used.insert(name.to_owned());
+        Ok::<_, String>(String::new())
+    })?;
+    // Scope by construction: a query can't be declared without the server's own values in it.
+    for (role, scope) in [("customer", "customer_id"), ("partner", "partner_id")] {
+        if entry.roles.iter().any(|r| r == role) && !used.contains(scope) {
+            return Err(format!("it is for role {role} but doesn't use :{scope}"));
+        }
+    }
+    if !used.remove("tenant") {
+        return Err("it doesn't use :tenant".into());
+    }
+    used.remove("customer_id");
+    used.remove("partner_id");
+
+    let in_path = path_parameters(&entry.path)?;
+    let mut parameters = Vec::new();
+    for (name, parameter) in entry.parameters {
+        if BOUND.iter().any(|(bound, _)| *bound == name) || PAGING.contains(&name.as_str()) {
+            return Err(format!("parameter {name}: the name is the server's own"));
+        }
+        if !used.remove(&name) {
+            return Err(format!("parameter {name} is not used in the SQL file"));
+        }
+        let place = if in_path.contains(&name) { Place::Path } else { Place::Query };
+        let required = parameter.required || place == Place::Path;
+        parameters.push(Parameter {
+            name,
+            kind: parameter.kind,
+            required,
+            place,
+            title: parameter.title,
+        });
+    }
+    if let Some(name) = used.first() {
+        return Err(format!("the SQL file uses :{name}, which is not declared"));
+    }
+    if let Some(name) = in_path.iter().find(|name| !parameters.iter().any(|p| p.name == **name)) {
+        return Err(format!("the path's {{{name}}} is not declared"));
+    }
+    parameters
+        .sort_by_key(|p| (in_path.iter().position(|n| *n == p.name).unwrap_or(99), p.name.clone()));
+
+    let order = match entry.answer {
+        AnswerShape::List => {
+            for (name, kind, title) in [
+                ("limit", ParameterKind::Integer, "most rows to answer, 1 to 500; default 50"),
+                ("cursor", ParameterKind::Text, "where to go on: `next` of the page before"),
+            ] {
+                parameters.push(Parameter {
+                    name: name.into(),
+                    kind,
+                    required: false,
+                    place: Place::Query,
+                    title: title.into(),
+                });
+            }
+            parse_order(&entry.order)?
+        }
+        AnswerShape::One if entry.order.is_empty() => Order::default(),
+        AnswerShape::One => return Err("order is for lists".into()),
+    };
+    Ok(DeclaredQuery {
+        projection: projection.to_owned(),
+        version: version.to_owned(),
+        name: entry.name,
+        title: entry.title,
+        path: entry.path,
+        roles: entry.roles,
+        answer: entry.answer,
+        parameters,
+        sql: sql.trim_end().trim_end_matches(';').to_owned(),
+        order,
+    })
+}
+
+fn path_parameters(path: &str) -> Result<Vec<String>, String> {
+    let Some(segments) = path.strip_prefix("/v1/") else {
+        return Err("the path must begin with /v1/".into());
+    };
+    let mut names = Vec::new();
+    for segment in segments.split('/') {
+        if let Some(name) = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+            if !is_name(name) {
+                return Err(format!("the path's {segment} is no parameter name"));
+            }
+            names.push(name.to_owned());
+        } else if segment.is_empty()
+            || !segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        {
+            return Err(format!("the path's segment \"{segment}\" can't be"));
+        }
+    }
+    Ok(names)
+}
+
+fn parse_order(order: &[String]) -> Result<Order, String> {
+    let mut columns = Vec::new();
+    let mut directions = BTreeSet::new();
+    for entry in order {
+        let (column, direction) = entry.split_once(' ').unwrap_or((entry, "asc"));
+        let descending = match direction.trim() {
+            "asc" => false,
+            "desc" => true,
+            other => return Err(format!("order: {other} is neither asc nor desc")),
+        };
+        if !is_name(column) {
+            return Err(format!("order: {column} is no column name"));
+        }
+        directions.insert(descending);
+        columns.push(column.to_owned());
+    }
+    match directions.len() {
+        0 => Err("a list needs an order".into()),
+        1 => Ok(Order { columns, descending: directions.contains(&true) }),
+        _ => Err("order: all columns must go the same way".into()),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use daybook_journal::Upcaster;
+
+    use super::*;
+
+    const LIST: &str = r#"
+        title = "T"
+        events = ["B", "A"]
+        [[query]]
+        name = "q"
+        title = "Q"
+        path = "/v1/web/q/{id}"
+        roles = ["customer"]
+        answer = "list"
+        order = ["a desc", "id desc"]
+        parameters.id = { type = "uuid", title = "it" }
+        parameters.day = { type = "date", title = "day" }
+    "#;
+    const SQL: &str = "select a, id from read.t where tenant = :tenant \
+                       and customer_id = :customer_id and id = :id and (:day is null or d = :day)";
+
+    fn load(toml: &str, sql: &str) -> Result<Definition, String> {
+        let texts = Texts {
+            toml: toml.to_owned(),
+            table: "t".into(),
+            key: "k".into(),
+            apply: "a".into(),
+            queries: BTreeMap::from([("q".into(), sql.to_owned())]),
+        };
+        Definition::parse("t", texts).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_folder_is_read_with_its_queries_and_parameters() {
+        let t = load(LIST, SQL).unwrap();
+        assert_eq!(t.events, ["A", "B"]);
+        let query = &t.queries[0];
+        assert_eq!(query.answer, AnswerShape::List);
+        let names: Vec<_> =
+            query.parameters.iter().map(|p| (p.name.as_str(), p.place, p.required)).collect();
+        assert_eq!(
+            names,
+            [
+                ("id", Place::Path, true),
+                ("day", Place::Query, false),
+                ("limit", Place::Query, false),
+                ("cursor", Place::Query, false)
+            ]
+        );
+        assert_eq!(query.order, Order { columns: vec!["a".into(), "id".into()], descending: true });
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused_by_name() {
+        let refused = |from: &str, to: &str| {
+            assert!(LIST.contains(from) || SQL.contains(from), "{from}");
+            load(&LIST.replace(from, to), &SQL.replace(from, to)).unwrap_err()
+        };
+        assert!(refused("customer_id = :customer_id", "true").contains(":customer_id"));
+        assert!(refused("= :tenant", "= 1").contains(":tenant"));
+        assert!(refused(":day", ":dya").contains("day"));
+        assert!(refused("{id}", "{no}").contains("{no}"));
+        assert!(refused("id desc", "id asc").contains("same way"));
+        assert!(refused("id desc", "id; drop").contains("neither"));
+        assert!(refused("\"date\"", "\"dat\"").contains("dat"));
+        assert!(refused("answer = \"list\"", "answer = \"one\"").contains("order"));
+        assert!(refused("[\"customer\"]", "[\"root\"]").contains("root"));
+        assert!(refused("/v1/web", "/web").contains("/v1/"));
+        assert!(refused("\"B\", \"A\"", "\"A\", \"A\"").contains("twice"));
+        assert!(refused("parameters.day", "parameters.limit").contains("limit"));
+        assert!(refused("title = \"T\"", "titel = \"T\"").contains("titel"));
+    }
+
+    #[test]
+    fn only_what_decides_the_rows_is_hashed() {
+        let hash = |toml: &str, sql: &str| load(toml, sql).unwrap().version;
+        assert_eq!(hash(LIST, SQL), hash(&LIST.replace("\"T\"", "\"U\""), &format!("{SQL} ")));
+        assert_ne!(hash(LIST, SQL), hash(&LIST.replace("\"B\"", "\"C\""), SQL));
+    }
+
+    #[test]
+    fn another_upcaster_makes_another_version_of_what_it_concerns() {
+        let hash = |kind, sql| {
+            let steps = vec![Upcaster { kind, from: 1, sql }];
+            load(LIST, SQL).unwrap().reading(&Upcasters::new(steps).unwrap()).version
+        };
+        let plain = load(LIST, SQL).unwrap().version;
+        assert_ne!(hash("A", "data"), plain);
+        assert_ne!(hash("A", "data"), hash("A", "data || '{}'"));
+        assert_eq!(hash("C", "data"), plain);
+    }
+}
