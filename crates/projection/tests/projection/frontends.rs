@@ -201,7 +201,8 @@ async fn every_list_holds_each_row_once_however_it_is_paged() {
     expiring.data["expires_at"] = json!("2026-11-22T12:15:00.000000Z");
     let served = Served::of(&events).await;
     let mut lists = 0;
-    for query in served.queries.declared().iter().filter(|q| q.answer == AnswerShape::List) {
+    for query in served.queries.declared().queries.iter().filter(|q| q.answer == AnswerShape::List)
+    {
         let one = Uuid::from_u128(1).to_string();
         let given = |name: &str| if name == "currency" { "GBP" } else { one.as_str() };
         let required: Vec<_> = query
@@ -326,7 +327,7 @@ impl Copied {
 async fn a_partner_who_asks_for_changes_misses_none_while_everything_changes() {
     let events = with_partner(23, 900);
     let served = Served::of(&events[..100]).await;
-    let running = Running::start(&served.database, &served.catalogue).await;
+    let running = Running::start(&served.database).await;
     let mut rng = StdRng::seed_from_u64(23);
     let (mut orders, mut lines) = (Copied::default(), Copied::default());
     let mut at = 100;
