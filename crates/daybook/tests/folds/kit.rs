@@ -1,0 +1,230 @@
+//! A database of its own with every shipped projection, and projectors to feed and to kill.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use daybook_commands::schemas;
+use daybook_journal::{EventFilter, Reader, StoredEvent};
+use daybook_projection::{
+    Catalogue, Projector, ProjectorSettings, RebuildDeps, Source, install, rebuild, status,
+};
+use serde_json::Value;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Longest wait for a condition.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The repository's own projections.
+pub(crate) fn catalogue() -> Catalogue {
+    Catalogue::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections"))
+        .unwrap()
+        .reading(&schemas::upcasters())
+}
+
+/// A row with its times written one way, so that two makers of JSON can be compared.
+pub(crate) fn normal(value: Value) -> Value {
+    match value {
+        Value::String(text) => match DateTime::parse_from_rfc3339(&text) {
+            Ok(at) => {
+                let at = at.with_timezone(&Utc).to_rfc3339_opts(SecondsFormat::Micros, true);
+                Value::String(at)
+            }
+            Err(_) => Value::String(text),
+        },
+        Value::Array(items) => items.into_iter().map(normal).collect(),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(name, value)| (name, normal(value))).collect())
+        }
+        plain => plain,
+    }
+}
+
+/// Rows as text, in an order that is theirs alone.
+pub(crate) fn sorted(rows: impl Iterator<Item = Value>) -> Vec<String> {
+    let mut rows: Vec<String> = rows.map(|row| row.to_string()).collect();
+    rows.sort();
+    rows
+}
+
+pub(crate) struct Database {
+    config: Config,
+    admin: Config,
+    name: String,
+    client: Client,
+}
+
+impl Database {
+    pub(crate) async fn new(catalogue: &Catalogue) -> Self {
+        let url = std::env::var("DAYBOOK_TEST_DATABASE_URL").expect(
+            "DAYBOOK_TEST_DATABASE_URL is not set: this test needs a real PostgreSQL; \
+             run ./scripts/test, which starts one",
+        );
+        let admin: Config = url.parse().unwrap();
+        let name = format!("daybook_folds_{}", Uuid::new_v4().simple());
+        connect(&admin).await.batch_execute(&format!("create database {name}")).await.unwrap();
+        let mut config = admin.clone();
+        config.dbname(&name);
+        let mut client = connect(&config).await;
+        daybook_journal::migrate(&mut client).await.unwrap();
+        daybook_projection::migrate(&mut client).await.unwrap();
+        schemas::upcasters().install(&client).await.unwrap();
+        install(&mut client, catalogue).await.unwrap();
+        client
+            .batch_execute("insert into journal.tenants (name, partition) values ('main', 0)")
+            .await
+            .unwrap();
+        Self { config, admin, name, client }
+    }
+
+    fn reader(&self) -> Reader {
+        let manager = deadpool_postgres::Manager::new(self.config.clone(), NoTls);
+        Reader::new(deadpool_postgres::Pool::builder(manager).max_size(4).build().unwrap())
+    }
+
+    pub(crate) async fn append(&self, events: &[crate::Event]) {
+        let streams: Vec<_> = events.iter().map(|e| e.stream.as_str()).collect();
+        let versions: Vec<_> = events.iter().map(|e| e.version).collect();
+        let kinds: Vec<_> = events.iter().map(|e| e.kind).collect();
+        let schema_versions: Vec<_> = events.iter().map(|e| e.schema_version).collect();
+        let data: Vec<_> = events.iter().map(|e| e.data.to_string()).collect();
+        let times: Vec<_> = events.iter().map(|e| e.at).collect();
+        self.client
+            .execute(
+                "insert into journal.events (tenant, position, stream, version, type,
+                     schema_version, data, meta, occurred_at, recorded_at, mac)
+                 select 1,
+                     coalesce((select max(position) from journal.events where tenant = 1), 0) + n,
+                     stream, version, type, schema_version, data::jsonb, '{\"actor\": \"test\"}',
+                     at, at, decode(repeat('00', 33), 'hex')
+                 from unnest($1::text[], $2::integer[], $3::text[], $4::smallint[], $5::text[],
+                             $6::timestamptz[])
+                     with ordinality as u (stream, version, type, schema_version, data, at, n)",
+                &[&streams, &versions, &kinds, &schema_versions, &data, &times],
+            )
+            .await
+            .unwrap();
+    }
+
+    /// Everything in the journal.
+    pub(crate) async fn journal(&self) -> Vec<StoredEvent> {
+        self.reader().events(1, 0, i64::MAX, &EventFilter::default()).await.unwrap()
+    }
+
+    /// A projector that is fed by hand.
+    pub(crate) async fn projector(&self) -> Running {
+        let reader = self.reader();
+        let incarnation = reader.incarnation().await.unwrap();
+        let settings = ProjectorSettings {
+            heal_after: Duration::from_millis(300),
+            retry_after: Duration::from_millis(500),
+            ..ProjectorSettings::default()
+        };
+        let projector = Projector::new(self.config.clone(), reader, settings);
+        let (feed, batches) = mpsc::channel(4);
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(projector.run_on(batches, shutdown.clone()));
+        Running { feed, incarnation, shutdown, task }
+    }
+
+    /// Ends every connection to the database but the test's own.
+    pub(crate) async fn end_connections(&self) {
+        self.client
+            .execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity
+                 where datname = current_database() and pid <> pg_backend_pid()",
+                &[],
+            )
+            .await
+            .unwrap();
+    }
+
+    /// Waits until every projection stands at the journal's head.
+    pub(crate) async fn caught_up(&self) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let all = status(&self.client).await.unwrap();
+            if all.iter().all(|s| s.position == s.head && s.error.is_none()) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < end, "waited in vain: {all:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The rows of every projection.
+    pub(crate) async fn rows(&self, catalogue: &Catalogue) -> BTreeMap<String, Vec<String>> {
+        let mut all = BTreeMap::new();
+        for projection in catalogue.projections() {
+            let sql = format!(
+                "select (to_jsonb(t) - 'tenant')::text from analyst.{} t where tenant = 1",
+                projection.name
+            );
+            let rows = self.client.query(&sql, &[]).await.unwrap();
+            let rows = rows.iter().map(|row| serde_json::from_str(row.get(0)).unwrap());
+            all.insert(projection.name.clone(), sorted(rows.map(normal)));
+        }
+        all
+    }
+
+    /// Folds everything again, the journal in pieces of so many positions. Returns how many rows
+    /// came out differently.
+    pub(crate) async fn rebuild(&self, catalogue: &Catalogue, pieces: Option<i64>) -> i64 {
+        let mut changed = 0;
+        for projection in catalogue.projections() {
+            let deps =
+                RebuildDeps { config: self.config.clone(), feed: None, piece_positions: pieces };
+            let report = rebuild(&deps, &projection.name, Source::Journal, &|_, _| {}).await;
+            changed += report.unwrap().changed_rows;
+        }
+        changed
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (admin, name) = (self.admin.clone(), self.name.clone());
+        // its own thread and runtime: drop can't wait in the test's
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let client = connect(&admin).await;
+                client.batch_execute(&format!("drop database {name} with (force)")).await
+            })
+        });
+        let ended = dropped.join().is_ok() || std::thread::panicking();
+        assert!(ended, "database {} could not be dropped", self.name);
+    }
+}
+
+async fn connect(config: &Config) -> Client {
+    let (client, connection) = config.connect(NoTls).await.expect("PostgreSQL must be reachable");
+    tokio::spawn(connection);
+    client
+}
+
+/// A running projector.
+pub(crate) struct Running {
+    feed: mpsc::Sender<(Uuid, Vec<StoredEvent>)>,
+    incarnation: Uuid,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) async fn send(&self, events: Vec<StoredEvent>) {
+        self.feed.send((self.incarnation, events)).await.unwrap();
+    }
+
+    /// Ends it wherever it is, with nothing said to anybody.
+    pub(crate) fn kill(self) {
+        self.task.abort();
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap();
+    }
+}
