@@ -8,11 +8,12 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use daybook_commands::{CommandInfo, Shop};
+use daybook_commands::Shop;
 use daybook_identity::{ApiKeys, Principal};
 use daybook_journal::{Heads, Reader};
-use daybook_projection::{Declared, Queries};
+use daybook_projection::Queries;
 use futures::{FutureExt, Stream, StreamExt};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use warp::{
@@ -25,11 +26,12 @@ use warp::{
 use crate::{
     ApiDeps, DURATION_METRIC, commands, events,
     limits::Limits,
-    openapi, page,
+    page,
     problem::Failure,
     queries, request,
-    routes::{Endpoint, Match, Route, Routes, Scope},
-    service::{self, Description, Service},
+    routes::{Endpoint, Match, Route, Scope},
+    service::{self, Service},
+    surface::Surface,
 };
 
 /// A body as it arrives.
@@ -48,31 +50,18 @@ pub(crate) struct App {
     pub(crate) queries: Queries,
     pub(crate) limits: Limits,
     pub(crate) shutdown: CancellationToken,
+    /// Room for requests that wait for a position.
+    pub(crate) waiters: Semaphore,
     service: Service,
-    commands: Vec<CommandInfo>,
     surface: RwLock<Arc<Surface>>,
-}
-
-/// What the API offers: made anew when the declared queries change.
-struct Surface {
-    declared: Arc<Declared>,
-    routes: Routes,
-    description: Description,
-}
-
-impl Surface {
-    fn new(declared: Arc<Declared>, commands: &[CommandInfo], limits: &Limits) -> Self {
-        let routes = Routes::new(commands, &declared.queries);
-        let document = openapi::document(&routes, commands, &declared.queries, limits);
-        let description = Description::new(document.to_string(), page::render(&document));
-        Self { declared, routes, description }
-    }
 }
 
 /// A request whose route is known.
 pub(crate) struct Request {
     pub(crate) id: Uuid,
     pub(crate) headers: HeaderMap,
+    /// Path, as sent.
+    pub(crate) target: String,
     /// Parameters of the path, decoded.
     pub(crate) path: std::collections::HashMap<String, String>,
     /// Query string, as sent.
@@ -85,8 +74,7 @@ pub(crate) fn filter(
     deps: ApiDeps,
     shutdown: CancellationToken,
 ) -> impl Filter<Extract = (Response,), Error = std::convert::Infallible> + Clone {
-    let commands = daybook_commands::catalogue();
-    let app = Arc::new(App::new(deps, commands, shutdown));
+    let app = Arc::new(App::new(deps, shutdown));
     warp::any()
         .and(warp::method())
         .and(warp::path::full())
@@ -115,9 +103,9 @@ where
 }
 
 impl App {
-    fn new(deps: ApiDeps, commands: Vec<CommandInfo>, shutdown: CancellationToken) -> Self {
+    fn new(deps: ApiDeps, shutdown: CancellationToken) -> Self {
         describe_metrics();
-        let surface = Surface::new(deps.queries.declared(), &commands, &deps.limits);
+        let surface = Surface::new(deps.queries.declared(), &deps.limits);
         let service = Service::new(deps.pool, deps.checks, deps.metrics);
         Self {
             shop: deps.shop,
@@ -125,10 +113,10 @@ impl App {
             heads: deps.heads,
             keys: deps.keys,
             queries: deps.queries,
+            waiters: Semaphore::new(deps.limits.waiters),
             limits: deps.limits,
             shutdown,
             service,
-            commands,
             surface: RwLock::new(Arc::new(surface)),
         }
     }
@@ -140,7 +128,7 @@ impl App {
         if known.declared.generation == declared.generation {
             return known;
         }
-        let made = Arc::new(Surface::new(declared, &self.commands, &self.limits));
+        let made = Arc::new(Surface::new(declared, &self.limits));
         *self.surface.write().expect("no code panics while holding it") = Arc::clone(&made);
         made
     }
@@ -165,8 +153,10 @@ impl App {
         in_flight.increment(1.0);
         let work = async {
             match found {
-                Match::Found(route, path) => {
-                    self.route(&surface, route, Request { id, headers, path, query, body }).await
+                Match::Found(route, parameters) => {
+                    let target = path.to_owned();
+                    let request = Request { id, headers, target, path: parameters, query, body };
+                    self.route(&surface, route, request).await
                 }
                 Match::Method(allow) => Err(Failure::Method { allow }),
                 Match::Nothing => Err(Failure::NoRoute),
@@ -203,8 +193,8 @@ impl App {
                 Endpoint::Livez => Ok(service::live()),
                 Endpoint::Readyz => Ok(self.service.ready().await),
                 Endpoint::Metrics => Ok(self.service.metrics()),
-                Endpoint::OpenApi => Ok(surface.description.openapi(&request.headers)),
-                Endpoint::Docs => Ok(surface.description.docs()),
+                Endpoint::OpenApi => Ok(surface.openapi(&self.queries, &request.headers).await),
+                Endpoint::Docs => Ok(surface.docs(&self.queries).await),
                 Endpoint::Problem => page::problem(&request.path["code"]),
                 Endpoint::Command(_)
                 | Endpoint::NoCommand
@@ -221,8 +211,7 @@ impl App {
             Endpoint::Stream => Box::pin(events::stream(self, &principal, &request)).await?,
             Endpoint::Events => Box::pin(events::events(self, &principal, &request)).await?,
             Endpoint::Query(index) => {
-                let query = &surface.declared.queries[*index];
-                queries::run(self, &principal, query, &request).await?
+                queries::run(self, surface, *index, &principal, &request).await?
             }
             Endpoint::Livez
             | Endpoint::Readyz
@@ -319,7 +308,7 @@ fn finish(response: &mut Response, id: Uuid) {
     headers.insert(HeaderName::from_static(request::REQUEST_ID), id);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(header::VARY, HeaderValue::from_static("Authorization"));
+    headers.entry(header::VARY).or_insert(HeaderValue::from_static("Authorization"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers
         .entry(header::CONTENT_SECURITY_POLICY)

@@ -4,6 +4,7 @@ mod app;
 mod body;
 mod commands;
 mod events;
+mod format;
 mod limits;
 mod openapi;
 mod page;
@@ -13,6 +14,7 @@ mod request;
 mod routes;
 mod server;
 mod service;
+mod surface;
 
 use daybook_commands::Shop;
 use daybook_identity::ApiKeys;

@@ -21,6 +21,8 @@ pub struct Limits {
     pub keep_keys: Duration,
     /// Longest `Prefer: wait`.
     pub prefer_wait: Duration,
+    /// Requests that may wait for a position at once.
+    pub waiters: usize,
     /// Commands that may wait in front of a tenant's writer; the writer refuses more, and what it
     /// is told here says so to the client.
     pub queue_commands: usize,
@@ -45,6 +47,7 @@ impl Default for Limits {
             command_deadline: Duration::from_secs(5),
             keep_keys: Duration::from_hours(30 * 24),
             prefer_wait: Duration::from_secs(30),
+            waiters: 5_000,
             queue_commands: 4_096,
             page_events: 10_000,
             replay_events: 1_000_000,

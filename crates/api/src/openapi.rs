@@ -1,9 +1,12 @@
 //! The OpenAPI 3.1 document, made from the table of routes, the commands and the declared queries.
 
 mod components;
+mod queries;
+
+use std::sync::Arc;
 
 use daybook_commands::{Answer, CommandInfo};
-use daybook_projection::{AnswerShape, DeclaredQuery, ParameterKind, Place};
+use daybook_projection::{DeclaredQuery, Description};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -14,20 +17,27 @@ use crate::{
 /// What every route with a principal may answer.
 const OF_A_PRINCIPAL: [u16; 5] = [400, 401, 403, 500, 503];
 
-/// The whole document.
+/// The whole document. `descriptions` say what each query answers, where it is known.
 pub(crate) fn document(
     routes: &Routes,
     commands: &[CommandInfo],
     queries: &[DeclaredQuery],
+    descriptions: &[Option<Arc<Description>>],
     limits: &Limits,
 ) -> Value {
     let mut schemas = components::shared_schemas();
     for command in commands {
         components::hoist(command.name, command.schema.clone(), &mut schemas);
     }
+    let answers: Vec<Value> = queries
+        .iter()
+        .zip(descriptions)
+        .map(|(query, description)| queries::answer(query, description.as_deref(), &mut schemas))
+        .collect();
     let mut paths = Map::new();
     for route in routes.all() {
-        let Some(operation) = operation(route, commands, queries, limits) else { continue };
+        let operation = operation(route, commands, queries, &answers, limits);
+        let Some(operation) = operation else { continue };
         let item = paths.entry(route.template.clone()).or_insert_with(|| json!({}));
         item[route.method.as_str().to_lowercase()] = operation;
     }
@@ -69,6 +79,7 @@ fn operation(
     route: &Route,
     commands: &[CommandInfo],
     queries: &[DeclaredQuery],
+    answers: &[Value],
     limits: &Limits,
 ) -> Option<Value> {
     let mut operation = match &route.endpoint {
@@ -76,7 +87,7 @@ fn operation(
         // Not a resource: it only gives unknown names their problem.
         Endpoint::NoCommand => return None,
         Endpoint::ByKey => by_key(),
-        Endpoint::Query(index) => query(queries.get(*index)?),
+        Endpoint::Query(index) => queries::operation(queries.get(*index)?, answers.get(*index)?),
         Endpoint::Stream => stream(limits),
         Endpoint::Events => events(limits),
         Endpoint::Livez => service(
@@ -222,48 +233,6 @@ fn by_key() -> Value {
     })
 }
 
-fn query(query: &DeclaredQuery) -> Value {
-    let mut parameters: Vec<Value> = query
-        .parameters
-        .iter()
-        .map(|parameter| {
-            let place = match parameter.place {
-                Place::Path => "path",
-                Place::Query => "query",
-            };
-            json!({
-                "name": parameter.name, "in": place,
-                "required": parameter.required || parameter.place == Place::Path,
-                "description": parameter.title,
-                "schema": kind_schema(parameter.kind),
-            })
-        })
-        .collect();
-    let schema = match query.answer {
-        AnswerShape::One => json!({"type": "object"}),
-        AnswerShape::List => reference("schemas", "Page"),
-    };
-    for shared in ["MinPosition", "Prefer", "IfNoneMatch"] {
-        parameters.push(reference("parameters", shared));
-    }
-    let mut found = answer("The answer", &schema);
-    found["headers"] = json!({
-        "Daybook-Position": reference("headers", "Position"),
-        "ETag": reference("headers", "ETag"),
-    });
-    json!({
-        "tags": ["Queries"],
-        "operationId": query.name,
-        "summary": query.title,
-        "parameters": parameters,
-        "responses": {
-            "200": found,
-            "304": reference("responses", "NotModified"),
-            "404": reference("responses", "Problem404"),
-        },
-    })
-}
-
 fn stream(limits: &Limits) -> Value {
     let mut found = answer(
         "A page of the stream, sent as it is read",
@@ -366,16 +335,4 @@ fn reference(section: &str, name: &str) -> Value {
 
 fn key_schema() -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"})
-}
-
-fn kind_schema(kind: ParameterKind) -> Value {
-    match kind {
-        ParameterKind::Text => json!({"type": "string", "maxLength": 1000}),
-        ParameterKind::Uuid => json!({"type": "string", "format": "uuid"}),
-        ParameterKind::Date => json!({"type": "string", "format": "date"}),
-        ParameterKind::Timestamptz => json!({"type": "string", "format": "date-time"}),
-        ParameterKind::Integer => json!({"type": "integer", "format": "int32"}),
-        ParameterKind::Bigint => json!({"type": "integer", "format": "int64"}),
-        ParameterKind::Boolean => json!({"type": "boolean"}),
-    }
 }

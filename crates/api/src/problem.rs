@@ -80,6 +80,18 @@ pub(crate) enum Failure {
     TooSlow,
     /// The body is not declared as JSON.
     MediaType,
+    /// The answer has none of the formats that the request accepts.
+    NotAcceptable {
+        /// Media types that it has.
+        offered: Vec<&'static str>,
+    },
+    /// As many wait for a position, or follow answers, as may at once.
+    Busy {
+        /// Name of the limit.
+        limit: &'static str,
+        /// How many it allows.
+        at_most: usize,
+    },
     /// The principal has used no such idempotency key, or it is forgotten.
     UnknownKey,
     /// There is no such thing, or it is somebody else's.
@@ -191,6 +203,8 @@ kinds! {
         "The Allow header says which methods there are.";
     MISSING = "missing-field", BAD_REQUEST, "Something required is missing",
         "Send what `field` names; `in` says where.";
+    NOT_ACCEPTABLE = "not-acceptable", NOT_ACCEPTABLE, "The answer has no such format",
+        "Accept one of the media types that `offered` lists, or send no Accept header for JSON.";
     NOT_ACTIVATED = "not-activated", SERVICE_UNAVAILABLE, "A new kind of event is not in use yet",
         "Nothing happened. An administrator activates it when every process can read it: \
          `event_type` and `schema_version` name it.";
@@ -204,6 +218,9 @@ kinds! {
     STALE = "stale", SERVICE_UNAVAILABLE, "The read model is not there yet",
         "Ask again, wait longer (`Prefer: wait=10`) or take the older answer \
          (`Prefer: handling=lenient`).";
+    TOO_BUSY = "too-busy", SERVICE_UNAVAILABLE, "Too many are waiting or following",
+        "Ask again after Retry-After seconds; `limit` names what is full and `at_most` says how \
+         many it allows. Without `Prefer: wait` a query is answered at once.";
     UNAUTHENTICATED = "unauthenticated", UNAUTHORIZED, "An API key is needed",
         "Send `Authorization: Bearer <key>` with a key that is neither revoked nor expired.";
     UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE, "The service can't do this now",
@@ -362,6 +379,20 @@ impl Failure {
                 &UNSUPPORTED_MEDIA_TYPE,
                 "Content-Type must be application/json in UTF-8, without a Content-Encoding.",
             ),
+            Self::NotAcceptable { offered } => Problem::new(
+                &NOT_ACCEPTABLE,
+                format!("This is answered as {}.", offered.join(", ")),
+            )
+            .value("field", "Accept")
+            .value("in", Part::Header.as_str())
+            .value("offered", offered),
+            Self::Busy { limit, at_most } => Problem::new(
+                &TOO_BUSY,
+                format!("The limit {limit} of {at_most} is reached. Nothing happened."),
+            )
+            .value("limit", limit)
+            .value("at_most", at_most)
+            .retry(),
             Self::UnknownKey => Problem::new(&KEY_UNKNOWN, "No command of yours has this key."),
             Self::NotFound => Problem::new(&NOT_FOUND, "There is no such thing."),
             Self::Submit(error) => submit_problem(error, request),

@@ -3,58 +3,103 @@
 use std::{collections::HashMap, time::Duration};
 
 use daybook_identity::{Principal, Role};
-use daybook_projection::{Answer, AnswerShape, DeclaredQuery, Place, PrincipalScope, QueryError};
-use warp::{http::StatusCode, reply::Response};
+use daybook_projection::{
+    Answer, AnswerShape, DeclaredQuery, Format, Place, PrincipalScope, QueryError,
+};
+use warp::{
+    http::{HeaderValue, StatusCode, header},
+    reply::Response,
+};
 
 use crate::{
-    app::{App, Request, json, set_position},
+    app::{App, Request, set_position},
+    format,
     problem::{Failure, Part, causes},
     request,
     request::Prefer,
     service,
+    surface::Surface,
 };
 
 /// Answers one declared query.
 pub(crate) async fn run(
     app: &App,
+    surface: &Surface,
+    index: usize,
     principal: &Principal,
-    query: &DeclaredQuery,
     request: &Request,
 ) -> Result<Response, Failure> {
-    let parameters = parameters(query, &request.path, &request.query)?;
-    let prefer = request::prefer(&request.headers, app.limits.prefer_wait)?;
-    let wanted = reachable(app, principal.tenant, &request.headers).await?;
-    let scope = scope(principal);
-    let wait = prefer.wait.unwrap_or_default();
-
-    let mut answer =
-        app.queries.run(query, principal.tenant, scope, &parameters, wanted, wait).await;
-    if accepts_older(&answer, prefer) {
-        // The client has waited as long as it would and prefers the older answer to none.
-        answer = app
-            .queries
-            .run(query, principal.tenant, scope, &parameters, None, Duration::ZERO)
-            .await;
-    }
-    let answer = answer.map_err(|error| failure(query, error))?;
+    let query = surface.query(index);
+    let format = format::choose(&request.headers, &query.formats)?;
+    let answer = answer(app, query, principal, request).await?;
 
     let position = answer.position;
-    let body = body(query.answer, answer);
-    let etag = service::etag(&body);
+    let next = answer.next.as_ref().map(|cursor| next_page(request, cursor));
+    let link = next.map(|next| format!("<{next}>; rel=\"next\"")).unwrap_or_default();
+    let body = match format {
+        Format::Json => body(query.answer, answer),
+        Format::Ndjson => format::ndjson(&answer.json)?,
+        Format::Csv => {
+            let described = surface.description(&app.queries, index).await;
+            let described = described.map_err(|error| failure(query, error))?;
+            let columns: Vec<String> = described.columns.iter().map(|c| c.name.clone()).collect();
+            format::csv(&answer.json, &columns)?
+        }
+    };
+    let etag = service::etag_of(&[&body, &link]);
     let mut response = if request::etag_matches(&request.headers, &etag) {
         let mut response = Response::default();
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        json(StatusCode::OK, body)
+        service::text(format::media_type(format), body)
     };
-    service::set_etag(response.headers_mut(), &etag);
+    let headers = response.headers_mut();
+    service::set_etag(headers, &etag);
+    headers.insert(header::VARY, HeaderValue::from_static("Authorization, Accept"));
+    if let Ok(link) = HeaderValue::from_str(&link)
+        && !link.is_empty()
+    {
+        headers.insert(header::LINK, link);
+    }
     set_position(&mut response, position);
     Ok(response)
 }
 
+/// What the query finds for the principal, as new as the request wants it.
+pub(crate) async fn answer(
+    app: &App,
+    query: &DeclaredQuery,
+    principal: &Principal,
+    request: &Request,
+) -> Result<Answer, Failure> {
+    let parameters = parameters(query, &request.path, &request.query)?;
+    let prefer = request::prefer(&request.headers, app.limits.prefer_wait)?;
+    let tenant = principal.tenant;
+    let wanted = reachable(app, tenant, &request.headers).await?;
+    let scope = scope(principal);
+    let wait = prefer.wait.unwrap_or_default();
+
+    let waits = wanted.is_some_and(|wanted| {
+        !wait.is_zero() && app.queries.positions().position(&query.projection, tenant) < wanted
+    });
+    let room = if waits {
+        let full = |_| Failure::Busy { limit: "waiters", at_most: app.limits.waiters };
+        Some(app.waiters.try_acquire().map_err(full)?)
+    } else {
+        None
+    };
+    let mut answer = app.queries.run(query, tenant, scope, &parameters, wanted, wait).await;
+    drop(room);
+    if accepts_older(&answer, prefer) {
+        // The client has waited as long as it would and prefers the older answer to none.
+        answer = app.queries.run(query, tenant, scope, &parameters, None, Duration::ZERO).await;
+    }
+    answer.map_err(|error| failure(query, error))
+}
+
 /// The JSON that is sent: the object itself, or a page with the cursor of the next.
-fn body(shape: AnswerShape, answer: Answer) -> String {
+pub(crate) fn body(shape: AnswerShape, answer: Answer) -> String {
     match shape {
         AnswerShape::One => answer.json,
         AnswerShape::List => {
@@ -62,6 +107,17 @@ fn body(shape: AnswerShape, answer: Answer) -> String {
             format!(r#"{{"items":{},"next":{next}}}"#, answer.json)
         }
     }
+}
+
+/// The same request, going on at a cursor.
+fn next_page(request: &Request, cursor: &str) -> String {
+    let kept =
+        form_urlencoded::parse(request.query.as_bytes()).filter(|(name, _)| name != "cursor");
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(kept)
+        .append_pair("cursor", cursor)
+        .finish();
+    format!("{}?{query}", request.target)
 }
 
 /// The position asked for, if this journal can ever reach it: a token from beyond the head (of
@@ -84,13 +140,13 @@ fn accepts_older<T>(answer: &Result<T, QueryError>, prefer: Prefer) -> bool {
 }
 
 /// Whose rows the principal sees; the server says so, never the request.
-fn scope(principal: &Principal) -> PrincipalScope {
+pub(crate) fn scope(principal: &Principal) -> PrincipalScope {
     let only = |role| principal.subject.filter(|_| principal.role == role);
     PrincipalScope { customer_id: only(Role::Customer), partner_id: only(Role::Partner) }
 }
 
 /// Values of path and query string, none of them unknown, none missing.
-fn parameters(
+pub(crate) fn parameters(
     query: &DeclaredQuery,
     path: &HashMap<String, String>,
     raw: &str,
@@ -126,7 +182,7 @@ fn part(place: Place) -> Part {
     }
 }
 
-fn failure(query: &DeclaredQuery, error: QueryError) -> Failure {
+pub(crate) fn failure(query: &DeclaredQuery, error: QueryError) -> Failure {
     let text = causes(&error);
     match error {
         QueryError::NotFound => Failure::NotFound,

@@ -15,7 +15,7 @@ use warp::{
     reply::Response,
 };
 
-use crate::{app, request};
+use crate::app;
 
 /// Longest that PostgreSQL may take to answer before the service counts as not ready.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -86,45 +86,6 @@ impl Service {
     }
 }
 
-/// The API described: for generators, and for people.
-pub(crate) struct Description {
-    openapi: String,
-    openapi_etag: String,
-    docs: String,
-}
-
-impl Description {
-    pub(crate) fn new(openapi: String, docs: String) -> Self {
-        let openapi_etag = etag(&openapi);
-        Self { openapi, openapi_etag, docs }
-    }
-
-    pub(crate) fn openapi(&self, headers: &HeaderMap) -> Response {
-        let mut response = if request::etag_matches(headers, &self.openapi_etag) {
-            let mut response = Response::default();
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        } else {
-            app::json(StatusCode::OK, self.openapi.clone())
-        };
-        let headers = response.headers_mut();
-        set_etag(headers, &self.openapi_etag);
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        response
-    }
-
-    pub(crate) fn docs(&self) -> Response {
-        let mut response = text("text/html; charset=utf-8", self.docs.clone());
-        response.headers_mut().insert(
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(
-                "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-            ),
-        );
-        response
-    }
-}
-
 /// The process runs; says nothing about what it needs.
 pub(crate) fn live() -> Response {
     app::json(StatusCode::OK, json!({"live": true}).to_string())
@@ -144,7 +105,7 @@ fn judge(checks: &[Check], postgres: bool) -> (bool, Value) {
     (ready, Value::Object(parts))
 }
 
-fn text(media_type: &'static str, body: String) -> Response {
+pub(crate) fn text(media_type: &'static str, body: String) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
@@ -152,7 +113,13 @@ fn text(media_type: &'static str, body: String) -> Response {
 
 /// A strong ETag: 128 bits of the SHA-256 of the answer, in quotes.
 pub(crate) fn etag(body: &str) -> String {
-    format!("\"{}\"", hex::encode(&Sha256::digest(body.as_bytes())[..16]))
+    etag_of(&[body])
+}
+
+/// The same of an answer in parts.
+pub(crate) fn etag_of(parts: &[&str]) -> String {
+    let hash = parts.iter().fold(Sha256::new(), Sha256::chain_update);
+    format!("\"{}\"", hex::encode(&hash.finalize()[..16]))
 }
 
 pub(crate) fn set_etag(headers: &mut HeaderMap, etag: &str) {

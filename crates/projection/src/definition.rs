@@ -85,6 +85,18 @@ pub enum AnswerShape {
     List,
 }
 
+/// How the rows of a list may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON object with the rows and the cursor of the next page.
+    Json,
+    /// A JSON object a line.
+    Ndjson,
+    /// A header and a record a line (RFC 4180).
+    Csv,
+}
+
 /// A query of a projection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeclaredQuery {
@@ -102,6 +114,14 @@ pub struct DeclaredQuery {
     pub roles: Vec<String>,
     /// One or a list.
     pub answer: AnswerShape,
+    /// Formats that its answers may have: JSON, which all have, first.
+    pub formats: Vec<Format>,
+    /// Whether its answers can be followed as they change.
+    pub live: bool,
+    /// The parameter that is the key of the one row it answers from, where the file says so.
+    pub key: Option<String>,
+    /// What columns hold, where the file says so.
+    pub columns: BTreeMap<String, String>,
     /// Parameters that a request may give, those of the path first; lists have `limit` and
     /// `cursor` as well.
     pub parameters: Vec<Parameter>,
@@ -134,9 +154,20 @@ struct QueryEntry {
     roles: Vec<String>,
     answer: AnswerShape,
     #[serde(default)]
+    formats: Option<Vec<Format>>,
+    #[serde(default = "by_default")]
+    live: bool,
+    key: Option<String>,
+    #[serde(default)]
+    columns: BTreeMap<String, String>,
+    #[serde(default)]
     order: Vec<String>,
     #[serde(default)]
     parameters: BTreeMap<String, ParameterEntry>,
+}
+
+fn by_default() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -349,7 +380,18 @@ fn declared_query(
         AnswerShape::One if entry.order.is_empty() => Order::default(),
         AnswerShape::One => return Err("order is for lists".into()),
     };
+    let formats = formats(entry.answer, entry.formats)?;
+    if let Some(key) = &entry.key
+        && (entry.answer == AnswerShape::List
+            || !parameters.iter().any(|p| p.name == *key && p.required))
+    {
+        return Err(format!("key: {key} must be a required parameter of a query that answers one"));
+    }
     Ok(DeclaredQuery {
+        formats,
+        live: entry.live,
+        key: entry.key,
+        columns: entry.columns,
         projection: projection.to_owned(),
         version: version.to_owned(),
         name: entry.name,
@@ -361,6 +403,19 @@ fn declared_query(
         sql: sql.trim_end().trim_end_matches(';').to_owned(),
         order,
     })
+}
+
+fn formats(answer: AnswerShape, declared: Option<Vec<Format>>) -> Result<Vec<Format>, String> {
+    let mut formats = declared.unwrap_or_else(|| vec![Format::Json]);
+    formats.sort_unstable();
+    formats.dedup();
+    if formats.first() != Some(&Format::Json) {
+        return Err("formats: every query answers json".into());
+    }
+    if answer == AnswerShape::One && formats.len() > 1 {
+        return Err("formats: other formats than json are for lists".into());
+    }
+    Ok(formats)
 }
 
 fn path_parameters(path: &str) -> Result<Vec<String>, String> {
@@ -426,6 +481,7 @@ mod tests {
         path = "/v1/web/q/{id}"
         roles = ["customer"]
         answer = "list"
+        formats = ["csv", "json"]
         order = ["a desc", "id desc"]
         parameters.id = { type = "uuid", title = "it" }
         parameters.day = { type = "date", title = "day" }
@@ -461,6 +517,7 @@ mod tests {
                 ("cursor", Place::Query, false)
             ]
         );
+        assert_eq!((&query.formats[..], query.live), (&[Format::Json, Format::Csv][..], true));
         assert_eq!(query.order, Order { columns: vec!["a".into(), "id".into()], descending: true });
     }
 
@@ -478,6 +535,9 @@ mod tests {
         assert!(refused("id desc", "id; drop").contains("neither"));
         assert!(refused("\"date\"", "\"dat\"").contains("dat"));
         assert!(refused("answer = \"list\"", "answer = \"one\"").contains("order"));
+        assert!(refused("[\"csv\", \"json\"]", "[\"csv\"]").contains("json"));
+        assert!(refused("[\"csv\", \"json\"]", "[\"json\", \"xml\"]").contains("xml"));
+        assert!(refused("formats", "key = \"id\"\nformats").contains("key: id"));
         assert!(refused("[\"customer\"]", "[\"root\"]").contains("root"));
         assert!(refused("/v1/web", "/web").contains("/v1/"));
         assert!(refused("\"B\", \"A\"", "\"A\", \"A\"").contains("twice"));

@@ -4,6 +4,7 @@
 mod batch;
 mod catalogue;
 mod definition;
+mod describe;
 mod generate;
 mod install;
 mod lexer;
@@ -19,10 +20,11 @@ mod watch;
 mod worker;
 
 pub use catalogue::Catalogue;
-pub use definition::{AnswerShape, CatalogueError, DeclaredQuery, Definition};
+pub use definition::{AnswerShape, CatalogueError, DeclaredQuery, Definition, Format};
+pub use describe::{Column, Description};
 pub use install::{Change, InstallError, Installed, add, install, migrate};
 pub use lifecycle::{LifecycleError, drop_projection, drop_version, find_version, switch};
-pub use notify::{ReadPositions, ReadPositionsTask};
+pub use notify::{Changes, News, ReadChange, ReadPositions, ReadPositionsTask};
 pub use parameter::{Parameter, ParameterKind, Place};
 pub use projector::{Projector, ProjectorSettings};
 pub use queries::{Answer, Declared, PrincipalScope, Queries, QueriesTask, QueryError};

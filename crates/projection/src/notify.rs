@@ -1,17 +1,19 @@
 //! Who waits for a position is woken by a notification: sent after commit, coalesced.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use futures::{StreamExt, stream};
-use tokio::sync::{Notify, mpsc, watch};
+use serde_json::value::RawValue;
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Transaction};
 use tokio_util::sync::CancellationToken;
 
-/// Channel on which moved checkpoints are told, `<projection>:<tenant>:<position>` each.
+/// Channel on which moved checkpoints are told, `<projection>:<tenant>:<position>` each, followed
+/// by `:<keys>`, a JSON array of the keys of changed rows, unless these are too many.
 pub(crate) const CHANNEL: &str = "daybook_read";
 /// What is told on it when a version was made, changed, switched to or dropped.
 pub(crate) const VERSIONS: &str = "versions";
@@ -20,32 +22,106 @@ const POLL: Duration = Duration::from_secs(1);
 /// Wait before a lost connection is tried again.
 const RECONNECT: Duration = Duration::from_millis(500);
 
-/// Positions that have moved and not been told yet. Cheap to clone.
+/// Longest payload, bytes; PostgreSQL takes less than 8,000.
+const PAYLOAD_MAX: usize = 7_500;
+/// Changes that a receiver may be behind before it misses some.
+const CHANGES: usize = 4_096;
+
+/// What has moved and was not told yet. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Moved {
-    latest: Arc<Mutex<HashMap<(String, i32), i64>>>,
+    state: Arc<Mutex<Moving>>,
     wake: Arc<Notify>,
 }
 
+#[derive(Debug, Default)]
+struct Moving {
+    untold: HashMap<(String, i32), Untold>,
+    /// Whose changes have all been noted here since the last one that was told as "many".
+    followed: HashSet<(String, i32)>,
+}
+
+#[derive(Debug)]
+struct Untold {
+    position: i64,
+    /// Keys of the rows that changed; `None`: too many to name.
+    keys: Option<BTreeSet<String>>,
+    /// Length of the keys in the payload.
+    bytes: usize,
+}
+
+impl Untold {
+    fn add(&mut self, position: i64, keys: Option<Vec<String>>) {
+        self.position = position;
+        let (Some(known), Some(keys)) = (&mut self.keys, keys) else {
+            self.keys = None;
+            return;
+        };
+        for key in keys {
+            let length = key.len() + 1;
+            if known.insert(key) {
+                self.bytes += length;
+            }
+        }
+        if self.bytes > PAYLOAD_MAX {
+            self.keys = None;
+        }
+    }
+
+    fn payload(&self, name: &str, tenant: i32) -> String {
+        let position = self.position;
+        let Some(keys) = &self.keys else { return format!("{name}:{tenant}:{position}") };
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let payload = format!("{name}:{tenant}:{position}:[{}]", keys.join(","));
+        if payload.len() > PAYLOAD_MAX {
+            return format!("{name}:{tenant}:{position}");
+        }
+        payload
+    }
+}
+
 impl Moved {
-    /// Notes that a checkpoint has moved; it will be told soon, unless a later one is first.
-    /// `keys` are those of the rows that were touched, `None` too many to name.
+    /// Notes that a checkpoint has moved; it will be told soon, together with what is noted until
+    /// then. `keys` are those of the rows that changed, each a JSON array of the key columns after
+    /// the tenant, as `["7b…"]`; `None`: too many to name.
     pub(crate) fn note(
         &self,
         projection: &str,
         tenant: i32,
         position: i64,
-        _keys: Option<Vec<String>>,
+        keys: Option<Vec<String>>,
     ) {
-        let mut latest = self.latest.lock().expect("no code panics while holding it");
-        latest.insert((projection.to_owned(), tenant), position);
-        drop(latest);
+        let mut state = self.state.lock().expect("no code panics while holding it");
+        let place = (projection.to_owned(), tenant);
+        // What changed before, another process may have died with.
+        let keys = if state.followed.insert(place.clone()) { None } else { keys };
+        state
+            .untold
+            .entry(place)
+            .or_insert(Untold { position, keys: Some(BTreeSet::new()), bytes: 0 })
+            .add(position, keys);
+        drop(state);
         self.wake.notify_one();
     }
 
-    fn take(&self) -> Vec<String> {
-        let mut latest = self.latest.lock().expect("no code panics while holding it");
-        latest.drain().map(|((name, tenant), at)| format!("{name}:{tenant}:{at}")).collect()
+    /// Somebody else has moved a checkpoint: what changed meanwhile may have been told by nobody,
+    /// so the next change is told as "many".
+    pub(crate) fn lost(&self, projection: &str, tenant: i32) {
+        let mut state = self.state.lock().expect("no code panics while holding it");
+        state.followed.remove(&(projection.to_owned(), tenant));
+    }
+
+    fn take(&self) -> HashMap<(String, i32), Untold> {
+        let mut state = self.state.lock().expect("no code panics while holding it");
+        std::mem::take(&mut state.untold)
+    }
+
+    /// Puts back what could not be told; its keys are not worth keeping.
+    fn put_back(&self, untold: HashMap<(String, i32), Untold>) {
+        for ((projection, tenant), untold) in untold {
+            self.lost(&projection, tenant);
+            self.note(&projection, tenant, untold.position, None);
+        }
     }
 
     /// Tells what has moved, one statement for all that has gathered while the one before ran.
@@ -64,11 +140,14 @@ impl Moved {
                 self.wake.notify_one();
                 continue;
             };
-            let payloads = self.take();
+            let untold = self.take();
+            let payloads: Vec<String> =
+                untold.iter().map(|((name, tenant), u)| u.payload(name, *tenant)).collect();
             if let Err(error) = tell(open, &payloads).await {
-                // listeners poll as well
                 tracing::debug!(%error, "moved positions could not be told");
                 client = None;
+                self.put_back(untold);
+                tokio::time::sleep(RECONNECT).await;
             }
         }
     }
@@ -105,13 +184,88 @@ async fn connect(config: &Config) -> Option<Client> {
     }
 }
 
-type Positions = Mutex<HashMap<(String, i32), watch::Sender<i64>>>;
+/// Keys of changed rows; `None`: any row may have changed.
+type Keys = Option<Arc<[String]>>;
 
-/// Newest position heard of, per projection and tenant. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+/// A projection has moved for a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadChange {
+    /// The projection.
+    pub projection: Arc<str>,
+    /// The tenant.
+    pub tenant: i32,
+    /// Where its rows stand now.
+    pub position: i64,
+    /// Keys of the rows that changed, each a JSON array of the key columns after the tenant.
+    pub keys: Keys,
+}
+
+/// What a receiver of changes is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// One projection has moved.
+    Changed(ReadChange),
+    /// Any row of any projection may have changed: the receiver was too slow, or other versions
+    /// answer now.
+    Missed,
+}
+
+/// Receives changes, each once.
+#[derive(Debug)]
+pub struct Changes {
+    receiver: broadcast::Receiver<News>,
+}
+
+impl Changes {
+    /// The next news; `None` when there will be none any more.
+    pub async fn next(&mut self) -> Option<News> {
+        match self.receiver.recv().await {
+            Ok(news) => Some(news),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some(News::Missed),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+/// Newest position heard of, per projection and tenant, and what has changed. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct ReadPositions {
-    positions: Arc<Positions>,
+    heard: Arc<Mutex<HashMap<(String, i32), Heard>>>,
+    changes: broadcast::Sender<News>,
     versions: Arc<Notify>,
+}
+
+impl Default for ReadPositions {
+    fn default() -> Self {
+        Self {
+            heard: Arc::default(),
+            changes: broadcast::Sender::new(CHANGES),
+            versions: Arc::default(),
+        }
+    }
+}
+
+/// What is known of one projection for one tenant.
+#[derive(Debug, Default)]
+struct Heard {
+    position: i64,
+    /// Up to here changes have been passed on.
+    told: i64,
+    /// Where it stood when it was last looked at: told by the next time, or never.
+    looked: i64,
+    /// Who waits for a position; the second number tells apart those who wait for the same one.
+    waiting: BTreeMap<(i64, u64), oneshot::Sender<()>>,
+    waiters: u64,
+}
+
+impl Heard {
+    fn at(&mut self, position: i64) {
+        self.position = position;
+        let later = self.waiting.split_off(&(position + 1, 0));
+        for (_, waiter) in std::mem::replace(&mut self.waiting, later) {
+            waiter.send(()).ok();
+        }
+    }
 }
 
 /// Keeps [`ReadPositions`] up to date; spawn its `run`.
@@ -128,14 +282,35 @@ impl ReadPositions {
         (positions.clone(), ReadPositionsTask { config, positions })
     }
 
-    /// The newest position of a projection for a tenant, as it changes. May fall after a rebuild
-    /// of the journal's database, never otherwise.
-    pub fn watch(&self, projection: &str, tenant: i32) -> watch::Receiver<i64> {
-        let mut positions = self.positions.lock().expect("no code panics while holding it");
-        positions
-            .entry((projection.to_owned(), tenant))
-            .or_insert_with(|| watch::Sender::new(0))
-            .subscribe()
+    /// The newest position heard of, 0 before any. May fall after a rebuild or a restore, never
+    /// otherwise.
+    pub fn position(&self, projection: &str, tenant: i32) -> i64 {
+        let heard = self.heard();
+        heard.get(&(projection.to_owned(), tenant)).map_or(0, |heard| heard.position)
+    }
+
+    /// Completes once a projection has been heard to stand at a position or beyond. Who waits
+    /// costs nothing until then, however often the projection moves.
+    pub async fn reached(&self, projection: &str, tenant: i32, position: i64) {
+        let place = (projection.to_owned(), tenant);
+        let (waiter, reached) = oneshot::channel();
+        let number = {
+            let mut heard = self.heard();
+            let heard = heard.entry(place.clone()).or_default();
+            if heard.position >= position {
+                return;
+            }
+            heard.waiters += 1;
+            heard.waiting.insert((position, heard.waiters), waiter);
+            heard.waiters
+        };
+        let _gone = Waiting { positions: self, place, at: (position, number) };
+        reached.await.ok();
+    }
+
+    /// Every change from now on.
+    pub fn changes(&self) -> Changes {
+        Changes { receiver: self.changes.subscribe() }
     }
 
     /// Completes when it is heard that a version was made, changed, switched to or dropped.
@@ -143,18 +318,57 @@ impl ReadPositions {
         self.versions.notified().await;
     }
 
-    fn heard(&self, projection: &str, tenant: i32, position: i64, may_fall: bool) {
-        let mut positions = self.positions.lock().expect("no code panics while holding it");
-        positions
-            .entry((projection.to_owned(), tenant))
-            .or_insert_with(|| watch::Sender::new(0))
-            .send_if_modified(|known| {
-                let news = position > *known || (may_fall && position < *known);
-                if news {
-                    *known = position;
-                }
-                news
-            });
+    fn heard(&self) -> MutexGuard<'_, HashMap<(String, i32), Heard>> {
+        self.heard.lock().expect("no code panics while holding it")
+    }
+
+    /// A notification came.
+    fn told(&self, projection: &str, tenant: i32, position: i64, keys: Keys) {
+        let mut heard = self.heard();
+        let heard = heard.entry((projection.to_owned(), tenant)).or_default();
+        heard.told = position.max(heard.told);
+        if position > heard.position {
+            heard.at(position);
+        }
+        self.pass_on(projection, tenant, position, keys);
+    }
+
+    /// The checkpoint was looked at. `anew`: notifications may have been lost before.
+    fn looked(&self, projection: &str, tenant: i32, position: i64, anew: bool) {
+        let mut heard = self.heard();
+        let heard = heard.entry((projection.to_owned(), tenant)).or_default();
+        let fell = position < heard.position;
+        // What stood here a look ago and is still untold will not be told any more.
+        let untold = heard.looked.min(position) > heard.told || (anew && position > heard.told);
+        heard.looked = position;
+        if position != heard.position {
+            heard.at(position);
+        }
+        if fell || untold {
+            heard.told = position;
+            self.pass_on(projection, tenant, position, None);
+        }
+    }
+
+    fn pass_on(&self, projection: &str, tenant: i32, position: i64, keys: Keys) {
+        // Nobody need be interested.
+        let change = ReadChange { projection: projection.into(), tenant, position, keys };
+        self.changes.send(News::Changed(change)).ok();
+    }
+}
+
+/// Takes a waiter out that has gone away.
+struct Waiting<'a> {
+    positions: &'a ReadPositions,
+    place: (String, i32),
+    at: (i64, u64),
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(heard) = self.positions.heard().get_mut(&self.place) {
+            heard.waiting.remove(&self.at);
+        }
     }
 }
 
@@ -191,6 +405,7 @@ impl ReadPositionsTask {
         };
         let follow = async {
             client.batch_execute(&format!("listen {CHANNEL}")).await?;
+            let mut anew = true;
             loop {
                 for row in client
                     .query(
@@ -200,8 +415,9 @@ impl ReadPositionsTask {
                     )
                     .await?
                 {
-                    self.positions.heard(row.get(0), row.get(1), row.get(2), true);
+                    self.positions.looked(row.get(0), row.get(1), row.get(2), anew);
                 }
+                anew = false;
                 let poll = tokio::time::sleep(POLL);
                 tokio::pin!(poll);
                 loop {
@@ -224,16 +440,157 @@ impl ReadPositionsTask {
     fn told(&self, payload: &str) {
         if payload == VERSIONS {
             self.positions.versions.notify_one();
-            return;
+            self.positions.changes.send(News::Missed).ok();
+        } else if let Some((projection, tenant, position, keys)) = read_payload(payload) {
+            self.positions.told(projection, tenant, position, keys);
         }
-        let mut parts = payload.split(':');
-        let (Some(projection), Some(tenant), Some(position)) =
-            (parts.next(), parts.next(), parts.next())
-        else {
-            return;
+    }
+}
+
+/// A payload as [`Untold::payload`] makes it; `None` for anything else.
+fn read_payload(payload: &str) -> Option<(&str, i32, i64, Keys)> {
+    let mut parts = payload.splitn(4, ':');
+    let (projection, tenant, position) = (parts.next()?, parts.next()?, parts.next()?);
+    // Keys that can't be read may be any.
+    let keys = parts.next().and_then(|keys| {
+        let keys: Vec<&RawValue> = serde_json::from_str(keys).ok()?;
+        Some(keys.iter().map(|key| key.get().to_owned()).collect())
+    });
+    Some((projection, tenant.parse().ok()?, position.parse().ok()?, keys))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payloads(moved: &Moved) -> Vec<String> {
+        moved.take().iter().map(|((name, tenant), u)| u.payload(name, *tenant)).collect()
+    }
+
+    fn key(n: usize) -> Vec<String> {
+        vec![format!("[\"{n}\"]")]
+    }
+
+    #[test]
+    fn keys_are_gathered_until_they_are_told() {
+        let moved = Moved::default();
+        moved.note("t", 1, 4, Some(key(1)));
+        assert_eq!(payloads(&moved), ["t:1:4"], "what was before this process is unknown");
+        moved.note("t", 1, 5, Some(key(1)));
+        moved.note("t", 1, 7, Some(key(2)));
+        moved.note("t", 1, 8, Some(key(1)));
+        moved.note("t", 1, 9, Some(Vec::new()));
+        assert_eq!(payloads(&moved), ["t:1:9:[[\"1\"],[\"2\"]]"]);
+        moved.note("t", 1, 10, Some(Vec::new()));
+        assert_eq!(payloads(&moved), ["t:1:10:[]"]);
+        moved.note("t", 1, 11, Some(key(1)));
+        moved.note("t", 1, 12, None);
+        moved.note("t", 1, 13, Some(key(1)));
+        assert_eq!(payloads(&moved), ["t:1:13"]);
+        moved.lost("t", 1);
+        moved.note("t", 1, 14, Some(key(1)));
+        assert_eq!(payloads(&moved), ["t:1:14"]);
+    }
+
+    #[test]
+    fn more_keys_than_fit_are_many_and_what_was_not_told_is_told_as_many() {
+        let moved = Moved::default();
+        moved.note("t", 1, 1, None);
+        moved.take();
+        for n in 0..5_000 {
+            moved.note("t", 1, 2, Some(key(n)));
+        }
+        assert_eq!(payloads(&moved), ["t:1:2"]);
+        for n in 0..500 {
+            moved.note("t", 1, 3, Some(key(n)));
+        }
+        let told = payloads(&moved);
+        assert!((3_000..8_000).contains(&told[0].len()), "{}", told[0].len());
+        moved.note("t", 1, 4, Some(key(1)));
+        moved.put_back(moved.take());
+        assert_eq!(payloads(&moved), ["t:1:4"]);
+    }
+
+    #[test]
+    fn a_payload_is_read_as_it_was_written() {
+        let (name, tenant, position, keys) = read_payload("t:1:9:[[\"a:b\"],[7, \"c\"]]").unwrap();
+        assert_eq!((name, tenant, position), ("t", 1, 9));
+        assert_eq!(&*keys.unwrap(), ["[\"a:b\"]", "[7, \"c\"]"]);
+        assert_eq!(read_payload("t:1:9"), Some(("t", 1, 9, None)));
+        assert_eq!(read_payload("t:1:9:[").unwrap().3, None);
+        assert_eq!(read_payload("t:1:9:[]").unwrap().3.unwrap().len(), 0);
+        for wrong in ["", "t", "t:1", "t:x:9", "t:1:x"] {
+            assert_eq!(read_payload(wrong), None, "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_by_its_position_and_leaves_nothing_behind() {
+        let positions = ReadPositions::default();
+        positions.reached("t", 1, 0).await;
+        let waiting = |position| {
+            let positions = positions.clone();
+            tokio::spawn(async move { positions.reached("t", 1, position).await })
         };
-        if let (Ok(tenant), Ok(position)) = (tenant.parse(), position.parse()) {
-            self.positions.heard(projection, tenant, position, false);
+        let (five, six, seven) = (waiting(5), waiting(6), waiting(7));
+        tokio::task::yield_now().await;
+        let waiters = || positions.heard()[&("t".to_owned(), 1)].waiting.len();
+        assert_eq!(waiters(), 3);
+        positions.told("t", 1, 6, None);
+        five.await.unwrap();
+        six.await.unwrap();
+        assert_eq!(waiters(), 1);
+        seven.abort();
+        assert!(seven.await.is_err());
+        assert_eq!(waiters(), 0);
+        positions.reached("t", 1, 6).await;
+        assert_eq!((positions.position("t", 1), positions.position("t", 2)), (6, 0));
+    }
+
+    /// The keys of every change there is.
+    fn drained(changes: &mut Changes) -> Vec<(i64, Option<usize>)> {
+        std::iter::from_fn(|| changes.receiver.try_recv().ok())
+            .map(|news| match news {
+                News::Changed(change) => (change.position, change.keys.map(|keys| keys.len())),
+                News::Missed => panic!("nothing was missed"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_was_not_told_is_found_by_looking_and_a_late_notification_is_no_loss() {
+        let positions = ReadPositions::default();
+        let mut changes = positions.changes();
+        let keys = || Some(Arc::from([String::new()]));
+        positions.looked("t", 1, 3, true);
+        assert_eq!(drained(&mut changes), [(3, None)], "before it listened, anything happened");
+        positions.told("t", 1, 4, keys());
+        // looked at before the notification has come
+        positions.looked("t", 1, 5, false);
+        positions.told("t", 1, 5, keys());
+        positions.looked("t", 1, 5, false);
+        positions.looked("t", 1, 5, false);
+        assert_eq!(drained(&mut changes), [(4, Some(1)), (5, Some(1))]);
+        // of this one nothing is heard
+        positions.looked("t", 1, 6, false);
+        assert_eq!(drained(&mut changes), []);
+        assert_eq!(positions.position("t", 1), 6, "who waits is woken at once");
+        positions.looked("t", 1, 6, false);
+        positions.looked("t", 1, 6, false);
+        assert_eq!(drained(&mut changes), [(6, None)]);
+        // a restore
+        positions.looked("t", 1, 2, false);
+        assert_eq!(drained(&mut changes), [(2, None)]);
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_is_too_slow_is_told_that_it_missed_something() {
+        let positions = ReadPositions::default();
+        let mut changes = positions.changes();
+        for position in 0..=i64::try_from(CHANGES).unwrap() {
+            positions.told("t", 1, position, None);
         }
+        assert_eq!(changes.next().await, Some(News::Missed));
+        assert!(matches!(changes.next().await, Some(News::Changed(c)) if c.position == 1));
     }
 }

@@ -203,6 +203,16 @@ impl Queries {
         self.load(None, catalogue.projections().iter());
     }
 
+    /// Where the read models stand, as it is heard.
+    pub fn positions(&self) -> &ReadPositions {
+        &self.inner.positions
+    }
+
+    /// Connections over which queries run.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
     /// Every declared query.
     pub fn declared(&self) -> Arc<Declared> {
         Arc::clone(&self.current().declared)
@@ -302,9 +312,8 @@ impl Queries {
             };
             if let Some(wanted) = min_position.filter(|_| !waited) {
                 waited = true;
-                let mut position = self.inner.positions.watch(&query.projection, tenant);
                 // The answer itself says whether it is new enough, so a missed wake-up does no harm.
-                let reached = position.wait_for(|position| *position >= wanted);
+                let reached = self.inner.positions.reached(&query.projection, tenant, wanted);
                 tokio::time::timeout(wait, reached).await.ok();
             }
             let (sql, kinds) = following.unwrap_or((&prepared.first, &[]));
@@ -420,7 +429,7 @@ fn own_parameters(query: &DeclaredQuery) -> impl Iterator<Item = &crate::Paramet
 }
 
 /// Types of all parameters, since a file need not use each of the server's own.
-fn parameter_types(query: &DeclaredQuery, following: &[ParameterKind]) -> Vec<Type> {
+pub(crate) fn parameter_types(query: &DeclaredQuery, following: &[ParameterKind]) -> Vec<Type> {
     let mut types = vec![Type::INT4, Type::UUID, Type::UUID];
     types.extend(own_parameters(query).map(|parameter| parameter.kind.sql_type()));
     if query.answer == AnswerShape::List {
@@ -431,7 +440,7 @@ fn parameter_types(query: &DeclaredQuery, following: &[ParameterKind]) -> Vec<Ty
 }
 
 /// The SQL file with numbered, typed parameters.
-fn bound_sql(query: &DeclaredQuery) -> String {
+pub(crate) fn bound_sql(query: &DeclaredQuery) -> String {
     let bound = lexer::bind_named(&query.sql_of_version(), |name| {
         if let Some(at) = BOUND.iter().position(|(bound, _)| *bound == name) {
             return Ok(format!("${}::{}", at + 1, BOUND[at].1));
@@ -555,6 +564,10 @@ mod tests {
             path: "/v1/web/q/{id}".into(),
             roles: vec!["customer".into()],
             answer: AnswerShape::List,
+            formats: vec![crate::Format::Json],
+            live: true,
+            key: None,
+            columns: std::collections::BTreeMap::new(),
             parameters: vec![
                 parameter("id", ParameterKind::Uuid, crate::Place::Path),
                 parameter("day", ParameterKind::Date, crate::Place::Query),

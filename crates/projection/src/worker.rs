@@ -433,6 +433,7 @@ impl Worker {
     /// Somebody else has moved the checkpoint: goes on from where it stands now.
     async fn reload(&mut self, fold: &Fold, tenant: i32, ours: Uuid) -> Result<(), Trouble> {
         self.tenants.remove(&tenant);
+        self.moved.lost(&self.definition.name, tenant);
         let found = fold.checkpoint(tenant).await?;
         tracing::debug!(
             projection = self.definition.name,

@@ -120,15 +120,6 @@ pub(super) fn shared_schemas() -> Map<String, Value> {
                 "meta": {"type": "object"},
             },
         },
-        "Page": {
-            "type": "object",
-            "required": ["items", "next"],
-            "properties": {
-                "items": {"type": "array", "items": {"type": "object"}},
-                "next": {"type": ["string", "null"],
-                    "description": "`cursor` of the next page; null at the end."},
-            },
-        },
         "Readiness": {
             "type": "object",
             "required": ["ready", "parts"],
@@ -198,6 +189,8 @@ pub(super) fn shared_headers() -> Value {
         "Replayed": {"description": "Present if the answer was remembered.",
             "schema": {"const": "true"}},
         "ETag": {"description": "Hash of the answer.", "schema": {"type": "string"}},
+        "NextPage": {"description": "The next page (`rel=\"next\"`), where there is one.",
+            "schema": {"type": "string"}},
         "RetryAfter": {"description": "Seconds to wait before sending it again.",
             "schema": {"type": "string", "pattern": "^[0-9]+$"}},
         "Authenticate": {"description": "How to authenticate.", "schema": {"type": "string"}},
@@ -224,7 +217,7 @@ pub(super) fn shared_responses() -> Value {
             401 => {
                 response["headers"]["WWW-Authenticate"] = reference("headers", "Authenticate");
             }
-            503 => response["headers"]["Retry-After"] = reference("headers", "RetryAfter"),
+            429 | 503 => response["headers"]["Retry-After"] = reference("headers", "RetryAfter"),
             _ => {}
         }
     }
@@ -234,6 +227,7 @@ pub(super) fn shared_responses() -> Value {
             "description": "The answer is the one that you have.",
             "headers": {
                 "ETag": reference("headers", "ETag"),
+                "Daybook-Position": reference("headers", "Position"),
                 "X-Request-Id": reference("headers", "RequestId"),
             },
         }),

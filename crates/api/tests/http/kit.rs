@@ -78,6 +78,22 @@ impl SealToken for OpenSeal {
     }
 }
 
+/// The repository's own projections, and one of these tests'.
+fn projections() -> Catalogue {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let together = tempfile::tempdir().unwrap();
+    for folder in ["../../projections", "tests/projections"] {
+        for entry in std::fs::read_dir(here.join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.path().is_dir() {
+                let link = together.path().join(entry.file_name());
+                std::os::unix::fs::symlink(entry.path(), link).unwrap();
+            }
+        }
+    }
+    Catalogue::load(together.path()).unwrap()
+}
+
 impl Api {
     pub(crate) async fn start() -> Self {
         Self::start_with(Limits::default()).await
@@ -101,8 +117,7 @@ impl Api {
         daybook_commands::schemas::upcasters().install(&**client).await.unwrap();
         daybook_identity::migrate(&mut client).await.unwrap();
         daybook_projection::migrate(&mut client).await.unwrap();
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections");
-        let catalogue = Catalogue::load(&folder).unwrap();
+        let catalogue = projections();
         daybook_projection::install(&mut client, &catalogue).await.unwrap();
         drop(client);
 

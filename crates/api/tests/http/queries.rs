@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use daybook_api::Limits;
 use daybook_identity::Role;
+use futures::{StreamExt, stream::FuturesUnordered};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kit::{Answer, Api, send};
 
@@ -151,5 +153,119 @@ async fn a_wrong_parameter_is_named_with_its_place() {
     }
     let wrong = ask(&api, "/v1/web/orders", &api.customer, -1, "wait=1").await;
     assert_eq!(wrong.problem(400, "invalid-request")["field"], "Daybook-Min-Position");
+    api.stop().await;
+}
+
+/// The offers of the tests' own projection, as new as the journal.
+async fn offers(api: &Api, query: &str, accept: &str) -> Answer {
+    let path = format!("/v1/operator/offers{query}");
+    let request = api
+        .request(Method::GET, &path, &api.operator)
+        .header("daybook-min-position", api.head().await.to_string())
+        .header("prefer", "wait=25")
+        .header("accept", accept);
+    send(request).await
+}
+
+#[tokio::test]
+async fn a_list_is_sent_in_the_formats_it_is_declared_with() {
+    let api = Api::start().await;
+    api.project();
+    let head = "sku,price,was,name,history\r\n";
+    let none = offers(&api, "", "text/csv").await;
+    assert_eq!((none.status.as_u16(), none.text.as_str()), (200, head), "a header all the same");
+
+    for (sku, name) in [("A", "=1+1"), ("B", "a, \"b\" c"), ("C", "plain")] {
+        let product = json!({"sku": sku, "name": name, "price": 250, "currency": "GBP"});
+        send(api.command("AddProduct", &format!("add-{sku}"), &product)).await.ok();
+    }
+    let price = json!({"sku": "B", "price": 300, "currency": "GBP"});
+    send(api.command("ChangePrice", "price", &price)).await.ok();
+
+    let csv = offers(&api, "", "text/csv").await;
+    assert_eq!(csv.status, 200, "{csv:?}");
+    assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
+    assert_eq!(csv.header("vary"), Some("Authorization, Accept"));
+    assert_eq!(csv.header("link"), None);
+    let rows = "A,250,,'=1+1,[]\r\nB,300,250,\"a, \"\"b\"\" c\",[300]\r\nC,250,,plain,[]\r\n";
+    assert_eq!(csv.text, format!("{head}{rows}"));
+
+    let ndjson = offers(&api, "", "application/x-ndjson").await;
+    assert_eq!(ndjson.header("content-type"), Some("application/x-ndjson"));
+    let lines: Vec<Value> =
+        ndjson.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let json = offers(&api, "", "application/json").await;
+    assert_eq!(json.ok()["items"], Value::from(lines));
+    assert_eq!(json.json()["items"][0]["name"], "=1+1", "elsewhere a text is itself");
+
+    // Each format is known by an ETag of its own.
+    let etag = csv.header("etag").unwrap();
+    assert!(Some(etag) != json.header("etag") && Some(etag) != ndjson.header("etag"));
+    let again = api
+        .request(Method::GET, "/v1/operator/offers", &api.operator)
+        .header("accept", "text/csv")
+        .header("if-none-match", etag);
+    assert_eq!(send(again).await.status, 304);
+
+    // Page by page: the link leads on, in the same format, to the end.
+    let mut seen = String::new();
+    let mut query = "?limit=2".to_owned();
+    loop {
+        let page = offers(&api, &query, "text/csv").await;
+        seen.push_str(page.text.strip_prefix(head).unwrap());
+        let Some(link) = page.header("link") else { break };
+        let (path, kind) = link.strip_prefix('<').unwrap().split_once(">; ").unwrap();
+        assert_eq!(kind, "rel=\"next\"");
+        query = path.strip_prefix("/v1/operator/offers").unwrap().to_owned();
+        assert!(query.contains("limit=2"), "{query}");
+    }
+    assert_eq!(seen, rows);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_format_that_a_query_does_not_have_is_406_and_says_which_it_has() {
+    let api = Api::start().await;
+    let refused = offers(&api, "", "application/xml, text/html;q=0.5").await;
+    let problem = refused.problem(406, "not-acceptable");
+    assert_eq!(problem["offered"], json!(["application/json", "application/x-ndjson", "text/csv"]));
+    let one = api.request(Method::GET, "/v1/operator/offers/A", &api.operator);
+    let problem = send(one.header("accept", "text/csv")).await.problem(406, "not-acceptable");
+    assert_eq!(problem["offered"], json!(["application/json"]));
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn thousands_wait_for_a_position_at_once_and_those_beyond_the_limit_are_told_so() {
+    const WAITERS: usize = 2_000;
+    let limits =
+        Limits { waiters: WAITERS, prefer_wait: Duration::from_mins(5), ..Limits::default() };
+    let api = Api::start_with(limits).await;
+    api.product("A", 10).await;
+    let head = api.head().await;
+    let waiting = || {
+        let request = api
+            .request(Method::GET, "/v1/operator/stock/A", &api.operator)
+            .header("daybook-min-position", head.to_string())
+            .header("prefer", "wait=300");
+        tokio::spawn(send(request))
+    };
+    let mut waiters: FuturesUnordered<_> = (0..=WAITERS).map(|_| waiting()).collect();
+
+    // Nothing is projected: all wait but the one for whom there is no room.
+    let full = waiters.next().await.unwrap().unwrap();
+    let problem = full.problem(503, "too-busy");
+    assert_eq!((&problem["limit"], &problem["at_most"]), (&json!("waiters"), &json!(WAITERS)));
+    assert!(full.header("retry-after").is_some());
+    // Who does not wait is answered.
+    api.get("/v1/operator/offers", &api.operator).await.ok();
+
+    api.project();
+    while let Some(answer) = waiters.next().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.ok()["on_hand"], 10);
+        let position: i64 = answer.header("daybook-position").unwrap().parse().unwrap();
+        assert!(position >= head);
+    }
     api.stop().await;
 }

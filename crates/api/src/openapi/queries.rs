@@ -1,0 +1,132 @@
+//! Operations of the declared queries, with the types that PostgreSQL reports.
+
+use daybook_projection::{AnswerShape, DeclaredQuery, Description, Format, ParameterKind, Place};
+use serde_json::{Map, Value, json};
+
+use super::reference;
+use crate::format;
+
+/// Schema of a query's JSON answer; what it consists of becomes components. Without a description,
+/// nothing is said of its members.
+pub(super) fn answer(
+    query: &DeclaredQuery,
+    description: Option<&Description>,
+    schemas: &mut Map<String, Value>,
+) -> Value {
+    let row = description.map_or_else(|| json!({"type": "object"}), row);
+    match query.answer {
+        AnswerShape::One => component(&query.name, "Answer", row, schemas),
+        AnswerShape::List => {
+            let item = component(&query.name, "Item", row, schemas);
+            let page = json!({
+                "type": "object",
+                "required": ["items", "next"],
+                "properties": {
+                    "items": {"type": "array", "items": item},
+                    "next": {"type": ["string", "null"],
+                        "description": "`cursor` of the next page; null at the end."},
+                },
+            });
+            component(&query.name, "Page", page, schemas)
+        }
+    }
+}
+
+fn row(description: &Description) -> Value {
+    let members = description.columns.iter().map(|column| {
+        let mut schema = column.schema.clone();
+        if let Some(title) = &column.title {
+            schema["description"] = json!(title);
+        }
+        (column.name.clone(), schema)
+    });
+    let members: Map<String, Value> = members.collect();
+    let required: Vec<&String> = description.columns.iter().map(|column| &column.name).collect();
+    json!({"type": "object", "required": required, "properties": members})
+}
+
+/// Puts a schema among the components, under a name of its own.
+fn component(query: &str, what: &str, schema: Value, schemas: &mut Map<String, Value>) -> Value {
+    let words = query.split('_').map(|word| {
+        let mut word = word.to_owned();
+        if let Some(first) = word.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        word
+    });
+    let mut name = words.chain([what.to_owned()]).collect::<String>();
+    if schemas.contains_key(&name) {
+        name = format!("{query}_{what}");
+    }
+    schemas.insert(name.clone(), schema);
+    reference("schemas", &name)
+}
+
+/// The operation of the query itself.
+pub(super) fn operation(query: &DeclaredQuery, answer: &Value) -> Value {
+    let mut parameters = parameters(query);
+    for shared in ["MinPosition", "Prefer", "IfNoneMatch"] {
+        parameters.push(reference("parameters", shared));
+    }
+    let content = query.formats.iter().map(|format| {
+        let schema = match format {
+            Format::Json => answer.clone(),
+            Format::Ndjson => json!({"type": "string", "description": "An item a line."}),
+            Format::Csv => json!({"type": "string", "description": "RFC 4180: a header, then a \
+                record an item, its members in order. Null and the empty text are both an empty \
+                cell, objects and arrays are JSON. A text that begins with one of = + - @ ', a tab \
+                or a line break gets an apostrophe in front, so that no spreadsheet takes it for a \
+                formula: take one apostrophe off to have it back."}),
+        };
+        (format::bare(*format).to_owned(), json!({"schema": schema}))
+    });
+    let content: Map<String, Value> = content.collect();
+    let mut headers = json!({
+        "Daybook-Position": reference("headers", "Position"),
+        "ETag": reference("headers", "ETag"),
+    });
+    if query.answer == AnswerShape::List {
+        headers["Link"] = reference("headers", "NextPage");
+    }
+    json!({
+        "tags": ["Queries"],
+        "operationId": query.name,
+        "summary": query.title,
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "The answer", "headers": headers, "content": content},
+            "304": reference("responses", "NotModified"),
+            "404": reference("responses", "Problem404"),
+            "406": reference("responses", "Problem406"),
+        },
+    })
+}
+
+/// Parameters of path and query string.
+fn parameters(query: &DeclaredQuery) -> Vec<Value> {
+    let parameters = query.parameters.iter().map(|parameter| {
+        let place = match parameter.place {
+            Place::Path => "path",
+            Place::Query => "query",
+        };
+        json!({
+            "name": parameter.name, "in": place,
+            "required": parameter.required || parameter.place == Place::Path,
+            "description": parameter.title,
+            "schema": kind_schema(parameter.kind),
+        })
+    });
+    parameters.collect()
+}
+
+fn kind_schema(kind: ParameterKind) -> Value {
+    match kind {
+        ParameterKind::Text => json!({"type": "string", "maxLength": 1000}),
+        ParameterKind::Uuid => json!({"type": "string", "format": "uuid"}),
+        ParameterKind::Date => json!({"type": "string", "format": "date"}),
+        ParameterKind::Timestamptz => json!({"type": "string", "format": "date-time"}),
+        ParameterKind::Integer => json!({"type": "integer", "format": "int32"}),
+        ParameterKind::Bigint => json!({"type": "integer", "format": "int64"}),
+        ParameterKind::Boolean => json!({"type": "boolean"}),
+    }
+}

@@ -1,0 +1,9 @@
+case e.type
+when 'ProductAdded' then
+    r.name := e.data->>'name';
+    r.price := (e.data->>'price')::bigint;
+when 'PriceChanged' then
+    r.was := r.price;
+    r.price := (e.data->>'price')::bigint;
+    r.history := r.history || (e.data->'price');
+end case;

@@ -1,0 +1,1 @@
+select e.data->>'sku' as sku, null::jsonb as part

@@ -1,0 +1,1 @@
+select sku, name, price, was from read.offers where tenant = :tenant and sku = :sku

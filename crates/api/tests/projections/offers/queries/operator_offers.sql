@@ -1,0 +1,1 @@
+select sku, price, was, name, history from read.offers where tenant = :tenant

@@ -1,0 +1,1 @@
+select count(*) as offers from read.offers where tenant = :tenant
