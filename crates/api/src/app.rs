@@ -26,6 +26,7 @@ use warp::{
 use crate::{
     ApiDeps, DURATION_METRIC, commands, events,
     limits::Limits,
+    live::{self, Hub},
     page,
     problem::Failure,
     queries, request,
@@ -50,6 +51,8 @@ pub(crate) struct App {
     pub(crate) queries: Queries,
     pub(crate) limits: Limits,
     pub(crate) shutdown: CancellationToken,
+    /// Queries that are followed.
+    pub(crate) hub: Hub,
     /// Room for requests that wait for a position.
     pub(crate) waiters: Semaphore,
     service: Service,
@@ -107,7 +110,10 @@ impl App {
         describe_metrics();
         let surface = Surface::new(deps.queries.declared(), &deps.limits);
         let service = Service::new(deps.pool, deps.checks, deps.metrics);
+        let hub =
+            Hub::start(deps.queries.clone(), deps.keys.clone(), &deps.limits, shutdown.clone());
         Self {
+            hub,
             shop: deps.shop,
             reader: deps.reader,
             heads: deps.heads,
@@ -191,7 +197,7 @@ impl App {
         let Some(principal) = principal else {
             return match &route.endpoint {
                 Endpoint::Livez => Ok(service::live()),
-                Endpoint::Readyz => Ok(self.service.ready().await),
+                Endpoint::Readyz => Ok(self.service.ready(&self.queries).await),
                 Endpoint::Metrics => Ok(self.service.metrics()),
                 Endpoint::OpenApi => Ok(surface.openapi(&self.queries, &request.headers).await),
                 Endpoint::Docs => Ok(surface.docs(&self.queries).await),
@@ -201,7 +207,8 @@ impl App {
                 | Endpoint::ByKey
                 | Endpoint::Stream
                 | Endpoint::Events
-                | Endpoint::Query(_) => Err(Failure::Unauthenticated { given: false }),
+                | Endpoint::Query(_)
+                | Endpoint::Live(_) => Err(Failure::Unauthenticated { given: false }),
             };
         };
         let mut response = match &route.endpoint {
@@ -212,6 +219,9 @@ impl App {
             Endpoint::Events => Box::pin(events::events(self, &principal, &request)).await?,
             Endpoint::Query(index) => {
                 queries::run(self, surface, *index, &principal, &request).await?
+            }
+            Endpoint::Live(index) => {
+                Box::pin(live::run(self, surface, *index, &principal, &request)).await?
             }
             Endpoint::Livez
             | Endpoint::Readyz

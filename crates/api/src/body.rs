@@ -38,6 +38,17 @@ pub(crate) async fn flowing(
     Ok(response)
 }
 
+/// An answer that goes on until its pieces end, each sent at once.
+pub(crate) fn endless(
+    pieces: impl Stream<Item = String> + Send + 'static,
+    media_type: &'static str,
+) -> Response {
+    let pieces = Owned { inner: Mutex::new(Box::pin(pieces.map(Ok::<_, Cut>))) };
+    let mut response = warp::reply::stream(pieces).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
 /// Makes a stream shareable in type: it is polled by its one owner, who needs no lock.
 struct Owned<S> {
     inner: Mutex<Pin<Box<S>>>,

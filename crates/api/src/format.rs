@@ -34,9 +34,20 @@ pub(crate) fn bare(format: Format) -> &'static str {
     media_type(format).split(';').next().unwrap_or_default()
 }
 
-/// The format that a request prefers of those offered (RFC 9110 §12.5.1): the highest quality, then
-/// what is named most exactly, then what is offered first.
+/// The format that a request prefers of those offered.
 pub(crate) fn choose(headers: &HeaderMap, offered: &[Format]) -> Result<Format, Failure> {
+    let types: Vec<&'static str> = offered.iter().map(|format| media_type(*format)).collect();
+    preferred(headers, &types).map(|place| offered[place])
+}
+
+/// Whether a request accepts an answer that has only this media type.
+pub(crate) fn check(headers: &HeaderMap, media_type: &'static str) -> Result<(), Failure> {
+    preferred(headers, &[media_type]).map(|_place| ())
+}
+
+/// Place of the media type that a request prefers of those offered (RFC 9110 §12.5.1): the highest
+/// quality, then what is named most exactly, then what is offered first.
+fn preferred(headers: &HeaderMap, offered: &[&'static str]) -> Result<usize, Failure> {
     let ranges: Vec<Range> = headers
         .get_all(header::ACCEPT)
         .iter()
@@ -47,22 +58,21 @@ pub(crate) fn choose(headers: &HeaderMap, offered: &[Format]) -> Result<Format, 
         .collect();
     let accept = headers.get_all(header::ACCEPT);
     if accept.iter().all(|value| value.as_bytes().trim_ascii().is_empty()) {
-        return Ok(Format::Json);
+        return Ok(0);
     }
-    let wanted = offered.iter().rev().filter_map(|format| {
-        let exact =
-            ranges.iter().filter_map(|range| Some((range.matches(*format)?, range.quality)));
-        let (exactness, quality) = exact.max_by_key(|(exactness, _)| *exactness)?;
-        (quality > 0).then_some((quality, exactness, *format))
-    });
     // The last of equals counts, so the offered ones are looked at from the end.
-    wanted.max_by_key(|(quality, exactness, _)| (*quality, *exactness)).map_or_else(
-        || {
-            let offered = offered.iter().map(|format| bare(*format)).collect();
-            Err(Failure::NotAcceptable { offered })
-        },
-        |(_, _, format)| Ok(format),
-    )
+    let wanted = offered.iter().enumerate().rev().filter_map(|(place, media_type)| {
+        let named =
+            ranges.iter().filter_map(|range| Some((range.matches(media_type)?, range.quality)));
+        let (exactness, quality) = named.max_by_key(|(exactness, _)| *exactness)?;
+        (quality > 0).then_some((quality, exactness, place))
+    });
+    let wanted = wanted.max_by_key(|(quality, exactness, _)| (*quality, *exactness));
+    let Some((_, _, place)) = wanted else {
+        let offered = offered.iter().map(|t| t.split(';').next().unwrap_or_default()).collect();
+        return Err(Failure::NotAcceptable { offered });
+    };
+    Ok(place)
 }
 
 /// One media range of an `Accept` header.
@@ -96,9 +106,9 @@ impl Range {
         Some(Self { name, parameters, quality })
     }
 
-    /// How exactly it names a format; `None` if it doesn't.
-    fn matches(&self, format: Format) -> Option<usize> {
-        let mut parts = media_type(format).split(';').map(str::trim);
+    /// How exactly it names a media type; `None` if it doesn't.
+    fn matches(&self, media_type: &str) -> Option<usize> {
+        let mut parts = media_type.split(';').map(str::trim);
         let name = parts.next()?;
         let exactness = match self.name.split_once('/')? {
             ("*", "*") => 0,

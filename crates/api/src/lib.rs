@@ -6,6 +6,7 @@ mod commands;
 mod events;
 mod format;
 mod limits;
+mod live;
 mod openapi;
 mod page;
 mod problem;

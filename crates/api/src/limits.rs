@@ -23,6 +23,12 @@ pub struct Limits {
     pub prefer_wait: Duration,
     /// Requests that may wait for a position at once.
     pub waiters: usize,
+    /// Streams that follow a query at once.
+    pub streams: usize,
+    /// The same of one principal.
+    pub streams_of_principal: usize,
+    /// Followed queries that may be evaluated at once; the other connections are for requests.
+    pub stream_queries: usize,
     /// Commands that may wait in front of a tenant's writer; the writer refuses more, and what it
     /// is told here says so to the client.
     pub queue_commands: usize,
@@ -48,6 +54,9 @@ impl Default for Limits {
             keep_keys: Duration::from_hours(30 * 24),
             prefer_wait: Duration::from_secs(30),
             waiters: 5_000,
+            streams: 5_000,
+            streams_of_principal: 100,
+            stream_queries: 4,
             queue_commands: 4_096,
             page_events: 10_000,
             replay_events: 1_000_000,

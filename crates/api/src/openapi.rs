@@ -56,7 +56,7 @@ pub(crate) fn document(
         "security": [{"apiKey": []}],
         "tags": [
             {"name": "Commands", "description": "Change the shop."},
-            {"name": "Queries", "description": "Read projections."},
+            {"name": "Queries", "description": "Read projections, once or as they change."},
             {"name": "Journal", "description": "Read what happened, event by event."},
             {"name": "Service", "description": "The service about itself; needs no key."},
         ],
@@ -88,6 +88,7 @@ fn operation(
         Endpoint::NoCommand => return None,
         Endpoint::ByKey => by_key(),
         Endpoint::Query(index) => queries::operation(queries.get(*index)?, answers.get(*index)?),
+        Endpoint::Live(index) => queries::live(queries.get(*index)?, answers.get(*index)?),
         Endpoint::Stream => stream(limits),
         Endpoint::Events => events(limits),
         Endpoint::Livez => service(

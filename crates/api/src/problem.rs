@@ -92,6 +92,11 @@ pub(crate) enum Failure {
         /// How many it allows.
         at_most: usize,
     },
+    /// The principal follows as many answers as one may.
+    TooManyStreams {
+        /// How many those are.
+        at_most: usize,
+    },
     /// The principal has used no such idempotency key, or it is forgotten.
     UnknownKey,
     /// There is no such thing, or it is somebody else's.
@@ -221,6 +226,8 @@ kinds! {
     TOO_BUSY = "too-busy", SERVICE_UNAVAILABLE, "Too many are waiting or following",
         "Ask again after Retry-After seconds; `limit` names what is full and `at_most` says how \
          many it allows. Without `Prefer: wait` a query is answered at once.";
+    TOO_MANY_STREAMS = "too-many-streams", TOO_MANY_REQUESTS, "You follow too many answers at once",
+        "Close streams that nobody looks at; `at_most` says how many one principal may have.";
     UNAUTHENTICATED = "unauthenticated", UNAUTHORIZED, "An API key is needed",
         "Send `Authorization: Bearer <key>` with a key that is neither revoked nor expired.";
     UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE, "The service can't do this now",
@@ -391,6 +398,13 @@ impl Failure {
                 format!("The limit {limit} of {at_most} is reached. Nothing happened."),
             )
             .value("limit", limit)
+            .value("at_most", at_most)
+            .retry(),
+            Self::TooManyStreams { at_most } => Problem::new(
+                &TOO_MANY_STREAMS,
+                format!("You follow {at_most} answers already, as many as one principal may."),
+            )
+            .value("limit", "streams_of_principal")
             .value("at_most", at_most)
             .retry(),
             Self::UnknownKey => Problem::new(&KEY_UNKNOWN, "No command of yours has this key."),

@@ -129,6 +129,12 @@ pub(crate) fn min_position(headers: &HeaderMap) -> Result<Option<i64>, Failure> 
     }
 }
 
+/// Position of the last event that a client of a stream has seen. What is none counts as none: a
+/// client sends back whatever it was given.
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Option<i64> {
+    headers.get("last-event-id")?.to_str().ok()?.trim().parse().ok()
+}
+
 /// `Prefer: wait=<s>, handling=lenient`. Other preferences are ignored, as the standard has it.
 /// `wait` is cut to `max_wait`.
 pub(crate) fn prefer(headers: &HeaderMap, max_wait: Duration) -> Result<Prefer, Failure> {

@@ -36,6 +36,8 @@ pub(crate) enum Endpoint {
     Events,
     /// One of the declared queries, by its place in the list.
     Query(usize),
+    /// The same, followed as its answer changes.
+    Live(usize),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +143,13 @@ impl Routes {
                 Scope::Roles(roles(&query.roles)),
                 Endpoint::Query(index),
             ));
+            if query.live {
+                routes.push(get(
+                    &format!("{}/live", query.path),
+                    Scope::Roles(roles(&query.roles)),
+                    Endpoint::Live(index),
+                ));
+            }
         }
         routes.push(Route::new(
             Method::POST,

@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ApiDeps, app};
 
+/// Bytes that a connection holds of what is on its way, unless its headers may be longer.
+const BUFFER_BYTES: usize = 64 * 1024;
 /// Pause after the operating system refused to accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -36,7 +38,9 @@ pub async fn serve(
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_wait)
-        .max_header_size(limits.header_bytes);
+        .max_header_size(limits.header_bytes)
+        // What a client that does not read may keep waiting here.
+        .max_buf_size(limits.header_bytes.max(BUFFER_BYTES));
     let connections = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(limits.connections));
 

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use daybook_projection::{Queries, Stopped};
 use deadpool_postgres::Pool;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
@@ -48,37 +49,59 @@ pub(crate) struct Service {
     pool: Pool,
     checks: Vec<Check>,
     metrics: PrometheusHandle,
-    postgres: Mutex<Option<(Instant, bool)>>,
+    seen: Mutex<Option<(Instant, Seen)>>,
+}
+
+/// What PostgreSQL said.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    answered: bool,
+    /// Read models that an event has stopped, as they are shown.
+    stopped: Vec<Value>,
 }
 
 impl Service {
     pub(crate) fn new(pool: Pool, checks: Vec<Check>, metrics: PrometheusHandle) -> Self {
-        Self { pool, checks, metrics, postgres: Mutex::default() }
+        Self { pool, checks, metrics, seen: Mutex::default() }
     }
 
-    /// 200 where a request would be served, 503 where not, with each part's state.
-    pub(crate) async fn ready(&self) -> Response {
-        let postgres = self.postgres().await;
-        let (ready, parts) = judge(&self.checks, postgres);
+    /// 200 where a request would be served, 503 where not, with each part's state. A read model
+    /// that is stopped is shown, but no reason to send requests elsewhere: it is stopped for all.
+    pub(crate) async fn ready(&self, queries: &Queries) -> Response {
+        let seen = self.look(queries).await;
+        let (ready, parts) = judge(&self.checks, seen.answered);
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        app::json(status, json!({"ready": ready, "parts": parts}).to_string())
+        let state = json!({"ready": ready, "parts": parts, "stopped_projections": seen.stopped});
+        app::json(status, state.to_string())
     }
 
-    async fn postgres(&self) -> bool {
-        let known = *self.postgres.lock().expect("no code panics while holding it");
-        if let Some((asked_at, answered)) = known
-            && asked_at.elapsed() < BELIEVE_FOR
+    async fn look(&self, queries: &Queries) -> Seen {
+        let known = self.seen.lock().expect("no code panics while holding it").clone();
+        if let Some((looked_at, seen)) = known
+            && looked_at.elapsed() < BELIEVE_FOR
         {
-            return answered;
+            return seen;
         }
         let ask = async {
             let client = self.pool.get().await.ok()?;
             client.simple_query("select 1").await.ok()
         };
-        let answered = tokio::time::timeout(ANSWER_WITHIN, ask).await.is_ok_and(|a| a.is_some());
-        *self.postgres.lock().expect("no code panics while holding it") =
-            Some((Instant::now(), answered));
-        answered
+        let (answered, stopped) = tokio::join!(
+            tokio::time::timeout(ANSWER_WITHIN, ask),
+            tokio::time::timeout(ANSWER_WITHIN, queries.stopped()),
+        );
+        let stopped = match stopped {
+            Ok(Ok(stopped)) => stopped.iter().map(show).collect(),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "it can't be looked which read models are stopped");
+                Vec::new()
+            }
+            Err(_elapsed) => Vec::new(),
+        };
+        let seen = Seen { answered: answered.is_ok_and(|a| a.is_some()), stopped };
+        *self.seen.lock().expect("no code panics while holding it") =
+            Some((Instant::now(), seen.clone()));
+        seen
     }
 
     pub(crate) fn metrics(&self) -> Response {
@@ -89,6 +112,19 @@ impl Service {
 /// The process runs; says nothing about what it needs.
 pub(crate) fn live() -> Response {
     app::json(StatusCode::OK, json!({"live": true}).to_string())
+}
+
+/// A stopped read model, for whoever looks after the shop.
+fn show(stopped: &Stopped) -> Value {
+    json!({
+        "projection": stopped.projection,
+        "version": stopped.version,
+        "state": stopped.state,
+        "tenant": stopped.tenant,
+        "position": stopped.position,
+        "event": {"position": stopped.reason.position, "type": stopped.reason.kind},
+        "error": stopped.reason.message,
+    })
 }
 
 fn judge(checks: &[Check], postgres: bool) -> (bool, Value) {

@@ -66,6 +66,12 @@ pub(crate) struct Settings {
     pub(crate) streams_per_command: usize,
     /// Bytes of a request's body.
     pub(crate) body_bytes: u64,
+    /// Requests that may wait for a position at once.
+    pub(crate) waiters: usize,
+    /// Streams that follow queries at once.
+    pub(crate) streams: usize,
+    /// The same of one principal.
+    pub(crate) streams_of_principal: usize,
     /// How long an unpaid order keeps its stock, seconds.
     pub(crate) reservation_s: u32,
     /// How long a payment may stay open, seconds.
@@ -127,6 +133,9 @@ impl Default for Settings {
             events_per_command: 5_000,
             streams_per_command: 5_000,
             body_bytes: 1 << 20,
+            waiters: 5_000,
+            streams: 5_000,
+            streams_of_principal: 100,
             reservation_s: 15 * 60,
             payment_deadline_s: 60 * 60,
             flat_shipping: String::new(),
@@ -233,6 +242,8 @@ impl Settings {
         at_least("event_bytes", self.event_bytes, 1024)?;
         at_least("events_per_command", self.events_per_command, 1)?;
         at_least("streams_per_command", self.streams_per_command, 1)?;
+        at_least("waiters", self.waiters, 1)?;
+        at_least("streams_of_principal", self.streams_of_principal, 1)?;
         at_least("worker_jobs", self.worker_jobs, 1)?;
         at_least("body_bytes", usize::try_from(self.body_bytes).unwrap_or(usize::MAX), 1024)?;
         self.flat_shipping()?;

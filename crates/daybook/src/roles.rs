@@ -283,6 +283,9 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
                 command_deadline: Duration::from_millis(settings.command_deadline_ms),
                 keep_keys: Duration::from_secs(settings.idempotency_keep_s),
                 queue_commands: settings.queue_commands,
+                waiters: settings.waiters,
+                streams: settings.streams,
+                streams_of_principal: settings.streams_of_principal,
                 ..Limits::default()
             },
         };

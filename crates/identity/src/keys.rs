@@ -180,6 +180,19 @@ impl ApiKeys {
         Ok(found)
     }
 
+    /// The public part of a key's text; `None` if the text can't be a key.
+    pub fn id_of(text: &str) -> Option<&str> {
+        id_of(text)
+    }
+
+    /// Which of these keys, by public part, can't be used any more.
+    pub async fn ended(&self, ids: &[String]) -> Result<Vec<String>, IdentityError> {
+        let client = self.pool.get().await?;
+        let ended = client.prepare_cached(include_str!("sql/ended.sql")).await?;
+        let rows = client.query(&ended, &[&ids]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// Every key of a tenant, ended ones included, oldest first.
     pub async fn list(&self, tenant: i32) -> Result<Vec<KeyInfo>, IdentityError> {
         let client = self.pool.get().await?;

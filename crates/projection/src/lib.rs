@@ -29,5 +29,5 @@ pub use parameter::{Parameter, ParameterKind, Place};
 pub use projector::{Projector, ProjectorSettings};
 pub use queries::{Answer, Declared, PrincipalScope, Queries, QueriesTask, QueryError};
 pub use rebuild::{RebuildDeps, RebuildError, RebuildReport, Source, rebuild};
-pub use status::{ProjectionStatus, StopReason, status};
+pub use status::{ProjectionStatus, StopReason, Stopped, status};
 pub use versions::{Version, VersionState, installed};

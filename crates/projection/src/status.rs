@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
-use crate::versions::VersionState;
+use crate::{
+    queries::{Queries, QueryError},
+    versions::VersionState,
+};
 
 /// Where a version of a projection stands for a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,6 +44,47 @@ pub struct StopReason {
     pub message: String,
 }
 
+/// A version that does not follow the journal of a tenant any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stopped {
+    /// Name of the projection.
+    pub projection: String,
+    /// Version of the projection.
+    pub version: String,
+    /// Whether it answers queries.
+    pub state: VersionState,
+    /// Number of the tenant.
+    pub tenant: i32,
+    /// Everything up to here is in its rows.
+    pub position: i64,
+    /// What stopped it.
+    pub reason: StopReason,
+}
+
+impl Queries {
+    /// Every version that is stopped, where the queries' read models are.
+    pub async fn stopped(&self) -> Result<Vec<Stopped>, QueryError> {
+        let client = self.pool().get().await?;
+        let rows = client.query(include_str!("../sql/stopped.sql"), &[]).await?;
+        let stopped = rows.iter().map(|row| Stopped {
+            projection: row.get(0),
+            version: row.get(1),
+            state: row.get::<_, &str>(2).parse().expect("the table checks it"),
+            tenant: row.get(3),
+            position: row.get(4),
+            reason: StopReason::read(row.get(5)),
+        });
+        Ok(stopped.collect())
+    }
+}
+
+impl StopReason {
+    /// As a checkpoint holds it.
+    fn read(text: String) -> Self {
+        serde_json::from_str(&text).unwrap_or(Self { position: None, kind: None, message: text })
+    }
+}
+
 /// Status of every version for every tenant: by name, the active version first, and tenant.
 pub async fn status(client: &Client) -> Result<Vec<ProjectionStatus>, tokio_postgres::Error> {
     let rows = client.query(include_str!("../sql/status.sql"), &[]).await?;
@@ -52,13 +96,7 @@ pub async fn status(client: &Client) -> Result<Vec<ProjectionStatus>, tokio_post
         tenant_name: row.get(4),
         position: row.get(5),
         head: row.get(6),
-        error: row.get::<_, Option<String>>(7).map(|text| {
-            serde_json::from_str(&text).unwrap_or(StopReason {
-                position: None,
-                kind: None,
-                message: text,
-            })
-        }),
+        error: row.get::<_, Option<String>>(7).map(StopReason::read),
         updated_at: row.get(8),
     });
     Ok(status.collect())

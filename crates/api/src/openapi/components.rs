@@ -122,7 +122,7 @@ pub(super) fn shared_schemas() -> Map<String, Value> {
         },
         "Readiness": {
             "type": "object",
-            "required": ["ready", "parts"],
+            "required": ["ready", "parts", "stopped_projections"],
             "properties": {
                 "ready": {"type": "boolean"},
                 "parts": {"type": "object", "additionalProperties": {
@@ -131,6 +131,34 @@ pub(super) fn shared_schemas() -> Map<String, Value> {
                         "state": {"type": "string"}, "required": {"type": "boolean"},
                     },
                 }},
+                "stopped_projections": {
+                    "type": "array",
+                    "description": "Read models that an event has stopped for a tenant. They \
+                        answer with what they have.",
+                    "items": {
+                        "type": "object",
+                        "required": ["projection", "version", "state", "tenant", "position",
+                            "event", "error"],
+                        "properties": {
+                            "projection": {"type": "string"},
+                            "version": {"type": "string"},
+                            "state": {"enum": ["active", "building", "retired"]},
+                            "tenant": {"type": "integer"},
+                            "position": {"type": "integer", "format": "int64",
+                                "description": "Everything up to here is in its rows."},
+                            "event": {
+                                "type": "object",
+                                "description": "The event that can't be folded, if it is one.",
+                                "required": ["position", "type"],
+                                "properties": {
+                                    "position": {"type": ["integer", "null"], "format": "int64"},
+                                    "type": {"type": ["string", "null"]},
+                                },
+                            },
+                            "error": {"type": "string"},
+                        },
+                    },
+                },
             },
         },
     });
@@ -168,6 +196,11 @@ pub(super) fn shared_parameters(limits: &Limits) -> Value {
             "description": format!("`wait=<seconds>`: wait for an open outcome or for the \
                 position asked for, at most {wait} s. `handling=lenient`: rather an older answer \
                 than none."),
+        },
+        "LastEventId": {
+            "name": "Last-Event-ID", "in": "header", "schema": {"type": "string"},
+            "description": "`id` of the last event that you have: an answer that has not changed \
+                since isn't sent again.",
         },
         "Traceparent": {
             "name": "traceparent", "in": "header", "schema": {"type": "string"},

@@ -4,7 +4,7 @@ use daybook_projection::{AnswerShape, DeclaredQuery, Description, Format, Parame
 use serde_json::{Map, Value, json};
 
 use super::reference;
-use crate::format;
+use crate::{format, live};
 
 /// Schema of a query's JSON answer; what it consists of becomes components. Without a description,
 /// nothing is said of its members.
@@ -98,6 +98,40 @@ pub(super) fn operation(query: &DeclaredQuery, answer: &Value) -> Value {
             "304": reference("responses", "NotModified"),
             "404": reference("responses", "Problem404"),
             "406": reference("responses", "Problem406"),
+        },
+    })
+}
+
+/// The operation that follows the query.
+pub(super) fn live(query: &DeclaredQuery, answer: &Value) -> Value {
+    let mut parameters = parameters(query);
+    for shared in ["MinPosition", "Prefer", "LastEventId"] {
+        parameters.push(reference("parameters", shared));
+    }
+    let schema = json!({
+        "type": "string",
+        "description": "Server-sent events (WHATWG HTML, 9.2). The first is the current answer, \
+            then one comes whenever the answer has changed: `data` is the answer's JSON, `id` its \
+            position. A slow client is sent the newest answer only. The last event is named `end`, \
+            its `data` an object whose `reason` is `shutdown`, `key-ended`, `gone` (there is no \
+            such row any more) or `query-changed`. Comments are signs of life.",
+        "contentMediaType": "application/json",
+        "contentSchema": answer,
+    });
+    json!({
+        "tags": ["Queries"],
+        "operationId": format!("{}_live", query.name),
+        "summary": format!("{}, and again whenever it changes", query.title),
+        "parameters": parameters,
+        "responses": {
+            "200": {
+                "description": "The answers, until the client closes",
+                "headers": {"Daybook-Position": reference("headers", "Position")},
+                "content": {live::EVENT_STREAM: {"schema": schema}},
+            },
+            "404": reference("responses", "Problem404"),
+            "406": reference("responses", "Problem406"),
+            "429": reference("responses", "Problem429"),
         },
     })
 }

@@ -36,6 +36,7 @@ pub(crate) struct Api {
     database: String,
     admin: tokio_postgres::Client,
     pool: Pool,
+    _metrics: metrics::LocalRecorderGuard<'static>,
 }
 
 /// An answer, read whole.
@@ -67,6 +68,68 @@ impl Answer {
     pub(crate) fn ok(&self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");
         self.json()
+    }
+}
+
+/// A stream of server-sent events.
+pub(crate) struct Live {
+    response: reqwest::Response,
+    text: String,
+    /// The newest time to come back after, milliseconds.
+    pub(crate) retry: Option<u32>,
+}
+
+/// An event that carries data.
+#[derive(Debug)]
+pub(crate) struct LiveEvent {
+    pub(crate) id: Option<i64>,
+    pub(crate) name: String,
+    data: String,
+}
+
+impl LiveEvent {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap()
+    }
+}
+
+impl Live {
+    /// Opens the stream, which must be there.
+    pub(crate) async fn open(request: RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{:?}", response.text().await);
+        Self { response, text: String::new(), retry: None }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The next event; `None` once the stream has ended.
+    pub(crate) async fn next(&mut self) -> Option<LiveEvent> {
+        loop {
+            while let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                let mut event = LiveEvent { id: None, name: "message".into(), data: String::new() };
+                for line in block.lines() {
+                    match line.split_once(": ").unwrap_or((line, "")) {
+                        ("id", id) => event.id = Some(id.parse().unwrap()),
+                        ("event", name) => name.clone_into(&mut event.name),
+                        ("data", data) => event.data.push_str(data),
+                        ("retry", ms) => self.retry = Some(ms.parse().unwrap()),
+                        (":", _) => {}
+                        other => panic!("{other:?}"),
+                    }
+                }
+                if !event.data.is_empty() {
+                    return Some(event);
+                }
+            }
+            let piece = tokio::time::timeout(Duration::from_mins(2), self.response.chunk());
+            let piece = piece.await.expect("something comes or the stream ends").unwrap()?;
+            self.text.push_str(std::str::from_utf8(&piece).unwrap());
+        }
     }
 }
 
@@ -121,6 +184,9 @@ impl Api {
         daybook_projection::install(&mut client, &catalogue).await.unwrap();
         drop(client);
 
+        // Everything of a test runs on its thread, so its metrics are its own.
+        let recorder = &*Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+        let recording = metrics::set_default_local_recorder(recorder);
         let stop_rest = CancellationToken::new();
         let reader = Reader::new(pool.clone());
         let tenant = reader.add_tenant("main", 1).await.unwrap();
@@ -156,7 +222,7 @@ impl Api {
             heads,
             keys: keys.clone(),
             queries,
-            metrics: PrometheusBuilder::new().build_recorder().handle(),
+            metrics: recorder.handle(),
             pool: pool.clone(),
             checks: Vec::new(),
             limits,
@@ -178,6 +244,7 @@ impl Api {
             database,
             admin,
             pool,
+            _metrics: recording,
         }
     }
 
@@ -214,6 +281,27 @@ impl Api {
             .batch_execute(&format!("drop database {} with (force)", self.database))
             .await
             .unwrap();
+    }
+
+    /// Changes the tests' own projection, as `projections add` would from another process.
+    pub(crate) async fn change_offers(&self, toml: impl FnOnce(String) -> String) {
+        let folder = tempfile::tempdir().unwrap();
+        let offers = folder.path().join("offers");
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/projections/offers");
+        std::fs::create_dir(&offers).unwrap();
+        for file in ["table.sql", "key.sql", "apply.sql", "queries"] {
+            std::os::unix::fs::symlink(own.join(file), offers.join(file)).unwrap();
+        }
+        let changed = toml(std::fs::read_to_string(own.join("projection.toml")).unwrap());
+        std::fs::write(offers.join("projection.toml"), changed).unwrap();
+        let catalogue = Catalogue::load(folder.path()).unwrap();
+        let mut client = self.pool.get().await.unwrap();
+        daybook_projection::install(&mut client, &catalogue).await.unwrap();
+    }
+
+    /// Changes the database behind the program's back.
+    pub(crate) async fn sql(&self, sql: &str) {
+        self.pool.get().await.unwrap().batch_execute(sql).await.unwrap();
     }
 
     pub(crate) async fn key(&self, role: Role) -> NewKey {

@@ -6,6 +6,8 @@ mod bad_requests;
 mod commands;
 mod journal;
 mod kit;
+mod live;
+mod openapi;
 mod preconditions;
 mod queries;
 mod server;

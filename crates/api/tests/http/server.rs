@@ -29,6 +29,46 @@ async fn readiness_and_metrics_need_no_key() {
 }
 
 #[tokio::test]
+async fn a_read_model_that_an_event_has_stopped_is_shown_and_the_process_stays_ready() {
+    let api = Api::start().await;
+    api.project();
+    assert_eq!(api.get("/readyz", "").await.ok()["stopped_projections"], json!([]));
+    let poison = json!({"sku": "P", "name": "poison", "price": 250, "currency": "GBP"});
+    let added = send(api.command("AddProduct", "add", &poison)).await.ok();
+    let position: i64 = added["position"].as_str().unwrap().parse().unwrap();
+    let stopped = async {
+        loop {
+            let ready = api.get("/readyz", "").await.ok();
+            if ready["stopped_projections"] != json!([]) {
+                break ready;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let ready = tokio::time::timeout(Duration::from_mins(1), stopped).await.unwrap();
+    assert_eq!(ready["ready"], true);
+    let stopped = &ready["stopped_projections"][0];
+    assert_eq!(
+        (&stopped["projection"], &stopped["state"], &stopped["position"], &stopped["event"]),
+        (
+            &json!("offers"),
+            &json!("active"),
+            &json!(position - 1),
+            &json!({"position": position, "type": "ProductAdded"})
+        )
+    );
+    assert!(stopped["error"].as_str().unwrap().contains("this can not be offered"), "{stopped}");
+    assert_eq!(ready["stopped_projections"][1], json!(null), "no other is stopped");
+    // The others go on.
+    let stock = json!({"sku": "P", "quantity": 3});
+    send(api.command("ReceiveStock", "stock", &stock)).await.ok();
+    let request = api.request(reqwest::Method::GET, "/v1/operator/stock/P", &api.operator);
+    let request = request.header("daybook-min-position", api.head().await.to_string());
+    assert_eq!(send(request.header("prefer", "wait=25")).await.ok()["on_hand"], 3);
+    api.stop().await;
+}
+
+#[tokio::test]
 async fn a_request_that_was_accepted_is_finished_before_the_server_ends() {
     let mut api = Api::start().await;
     api.product("A", 3).await;

@@ -1,5 +1,6 @@
 case e.type
 when 'ProductAdded' then
+    if e.data->>'name' = 'poison' then raise exception 'this can not be offered'; end if;
     r.name := e.data->>'name';
     r.price := (e.data->>'price')::bigint;
 when 'PriceChanged' then

@@ -7,3 +7,4 @@ create table read.offers (
     history jsonb not null default '[]',
     primary key (tenant, sku)
 );
+comment on column read.offers.history is 'newest last';
