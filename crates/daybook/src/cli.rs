@@ -121,6 +121,15 @@ enum Import {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Projections {
+    /// Tries a folder out: table, queries, apply and its own examples; leaves nothing behind
+    #[command(after_help = "Example:\n  daybook projections check ./projections/orders\n\n\
+                      As the owner (DATABASE_URL), in a transaction that is rolled back. Examples are \
+                      files examples/*.json or *.toml: {\"title\", \"given\": [{\"type\", \
+                      \"data\", …}], \"then\": [{column: value, …}]}.")]
+    Check {
+        /// The folder; its name is the read model's
+        dir: PathBuf,
+    },
     /// Puts a folder's read model into the database; a running `project` builds it at once
     #[command(after_help = "Examples:\n  daybook projections add ./projections/orders\n  \
                       daybook projections add ./my-orders/orders --no-switch\n\n\
@@ -137,9 +146,49 @@ pub(crate) enum Projections {
     /// Lists the read models with their versions and queries
     #[command(after_help = "Example:\n  daybook projections list")]
     List,
-    /// Shows where each version stands and how far it is
-    #[command(after_help = "Example:\n  daybook projections status")]
-    Status,
+    /// Shows where each version stands, how far it is and what stopped it
+    #[command(after_help = "Examples:\n  daybook projections status\n  \
+                      daybook projections status --json | jq 'select(.error)'")]
+    Status {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compares two versions at the same position, row by row
+    #[command(after_help = "Examples:\n  daybook projections diff orders\n  \
+                      daybook projections diff orders --from 3f2a91 --to 88aa01 --format ndjson\n\n\
+                      Both versions go on meanwhile. As the owner (DATABASE_URL).")]
+    Diff {
+        /// The read model
+        name: String,
+        /// The version that is compared [default: the one that answers]
+        #[arg(long, value_name = "VERSION")]
+        from: Option<String>,
+        /// The version that it is compared with [default: the one that is being built]
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+        /// How rows that differ are printed
+        #[arg(long, value_enum, default_value_t = DiffFormat::Table)]
+        format: DiffFormat,
+        /// How many rows a table shows at most
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Lists keys that were put aside (on_error = "park"), or folds what they have missed
+    #[command(after_help = "Examples:\n  daybook projections parked\n  \
+                      daybook projections parked orders --retry\n  \
+                      daybook projections parked orders --retry --key '[\"0199d0c4-…\"]'")]
+    Parked {
+        /// Only of this read model
+        #[arg(required_if_eq("retry", "true"))]
+        name: Option<String>,
+        /// Try them again
+        #[arg(long)]
+        retry: bool,
+        /// Only this key, as it is listed
+        #[arg(long, requires = "retry")]
+        key: Option<String>,
+    },
     /// Makes another version the one that answers queries, in one step
     #[command(after_help = "Examples:\n  daybook projections switch orders\n  \
                       daybook projections switch orders --to 3f2a91\n\n\
@@ -168,7 +217,8 @@ pub(crate) enum Projections {
     },
     /// Builds read models anew beside the old rows, then swaps them in
     #[command(after_help = "Examples:\n  daybook projections rebuild orders\n  \
-                      daybook projections rebuild --all --from kafka")]
+                      daybook projections rebuild --all --from kafka\n\n\
+                      One that was ended in the middle goes on where it was.")]
     Rebuild {
         /// Which one
         #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -179,7 +229,19 @@ pub(crate) enum Projections {
         /// Where the events come from
         #[arg(long, value_enum, default_value_t = From::Journal)]
         from: From,
+        /// Begin at the first event, also where an earlier rebuild was ended in the middle
+        #[arg(long)]
+        anew: bool,
     },
+}
+
+/// How rows that differ are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiffFormat {
+    /// For people
+    Table,
+    /// One JSON object a line
+    Ndjson,
 }
 
 /// Source of a rebuild.
@@ -396,7 +458,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Doctor => return doctor::run(&settings).await,
         Command::Import(Import::UciRetail(args)) => tools::import(&settings, args).await?,
-        Command::Projections(command) => projections::run(&settings, command).await?,
+        Command::Projections(command) => return projections::run(&settings, command).await,
         Command::Schemas(command) => return schemas::run(&settings, command).await,
         Command::Jobs(command) => tools::jobs(&settings, command).await?,
         Command::Streams(command) => streams::run(&settings, command).await?,

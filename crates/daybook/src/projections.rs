@@ -1,21 +1,46 @@
 //! `daybook projections …`: the life of read models, from a folder to being dropped.
 
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
 use anyhow::Context;
 use daybook_commands::schemas;
-use daybook_projection::{Catalogue, Change, Installed, Source, VersionState};
+use daybook_projection::{
+    Catalogue, Change, Checked, Example, Installed, ProjectionStatus, RowDiff, Source, StopReason,
+    VersionState,
+};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value};
 
 use crate::{
-    cli::{From, Projections},
+    cli::{DiffFormat, From, Projections},
     config::Settings,
     database::{self, Login},
     tools::say,
     wiring,
 };
 
+/// How long a rate is measured.
+const RATE_OVER: Duration = Duration::from_secs(1);
+
 /// Does what the command line asks.
-pub(crate) async fn run(settings: &Settings, command: Projections) -> anyhow::Result<()> {
+pub(crate) async fn run(settings: &Settings, command: Projections) -> anyhow::Result<ExitCode> {
     match command {
+        Projections::Check { dir } => return check(settings, &dir).await,
+        Projections::Status { json } => status(settings, json).await?,
+        Projections::Diff { name, from, to, format, limit } => {
+            diff(settings, &name, from.as_deref(), to.as_deref(), format, limit).await?;
+        }
+        Projections::Parked { name, retry: false, key: _ } => {
+            list_parked(settings, name.as_deref()).await?;
+        }
+        Projections::Parked { name, retry: true, key } => {
+            retry(settings, &name.unwrap_or_default(), key.as_deref()).await?;
+        }
         Projections::Add { dir, no_switch } => {
             let catalogue = Catalogue::of_folder(&dir)?.reading(&schemas::upcasters());
             let mut client = database::connect(&database::owner(settings)?).await?;
@@ -29,20 +54,17 @@ pub(crate) async fn run(settings: &Settings, command: Projections) -> anyhow::Re
                     )
                 }));
             }
-            Ok(())
         }
-        Projections::List => list(settings).await,
-        Projections::Status => status(settings).await,
+        Projections::List => list(settings).await?,
         Projections::Switch { name, to } => {
             let client = database::connect(&database::owner(settings)?).await?;
             let version = daybook_projection::switch(&client, &name, to.as_deref()).await?;
             say(&format!("{name:20} version {} answers queries", short(&version)));
-            Ok(())
         }
         Projections::Drop { name, version, retired } => {
-            drop(settings, &name, version, retired).await
+            drop(settings, &name, version, retired).await?;
         }
-        Projections::Rebuild { name, all: _, from } => {
+        Projections::Rebuild { name, all: _, from, anew } => {
             let client = database::connect(&database::config(settings, Login::Project)?).await?;
             let mut names: Vec<String> = daybook_projection::installed(&client)
                 .await?
@@ -58,11 +80,156 @@ pub(crate) async fn run(settings: &Settings, command: Projections) -> anyhow::Re
                 names = vec![name];
             }
             for name in names {
-                rebuild(settings, &name, from).await?;
+                rebuild(settings, &name, from, anew).await?;
             }
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tries a folder out and says of each thing how it went.
+async fn check(settings: &Settings, dir: &Path) -> anyhow::Result<ExitCode> {
+    let upcasters = schemas::upcasters();
+    let catalogue = Catalogue::of_folder(dir)?.reading(&upcasters);
+    let examples = Example::load_all(dir)?;
+    let mut client = database::connect(&database::owner(settings)?).await?;
+    let known: BTreeSet<&str> =
+        schemas::event_versions().iter().map(|version| version.kind).collect();
+    let mut good = true;
+    for definition in catalogue.projections() {
+        let mut checked =
+            daybook_projection::check(&mut client, definition, &upcasters, &examples).await?;
+        let named = definition.events.iter().map(String::as_str);
+        let unknown: BTreeSet<&str> = named
+            .chain(examples.iter().flat_map(Example::kinds))
+            .filter(|kind| !known.contains(kind))
+            .collect();
+        let result = if unknown.is_empty() {
+            Ok(format!("{} types", definition.events.len()))
+        } else {
+            Err(unknown.iter().map(|kind| format!("there is no event type {kind}")).collect())
+        };
+        checked.insert(0, Checked { what: "events".to_owned(), result });
+        for Checked { what, result } in checked {
+            match result {
+                Ok(said) => say(&format!("ok     {what:40} {said}")),
+                Err(wrong) => {
+                    good = false;
+                    for (n, wrong) in wrong.iter().enumerate() {
+                        let what = if n == 0 { what.as_str() } else { "" };
+                        let mark = if n == 0 { "WRONG" } else { "" };
+                        say(&format!("{mark:5}  {what:40} {wrong}"));
+                    }
+                }
+            }
+        }
+        if examples.is_empty() {
+            say("       there are no examples: apply.sql was not run");
+        }
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints what another version would change.
+async fn diff(
+    settings: &Settings,
+    name: &str,
+    from: Option<&str>,
+    to: Option<&str>,
+    format: DiffFormat,
+    limit: usize,
+) -> anyhow::Result<()> {
+    let owner = database::owner(settings)?;
+    let mut shown = 0_usize;
+    let mut print = |row: RowDiff| {
+        if format == DiffFormat::Ndjson {
+            say(&serde_json::to_string(&row).unwrap_or_default());
+        } else if shown < limit {
+            say(&format!("{:10} {}", row.tenant, diff_line(&row)));
+        }
+        shown += 1;
+    };
+    let report = daybook_projection::diff(&owner, name, from, to, &mut print).await?;
+    if format == DiffFormat::Table {
+        if shown > limit {
+            say(&format!("… and {} more (--limit, --format ndjson)", shown - limit));
+        }
+        let positions: Vec<String> =
+            report.positions.iter().map(|(tenant, at)| format!("{tenant} {at}")).collect();
+        say(&format!(
+            "{name:20} {} -> {} at position {}: {} rows the same, {} changed, {} gone, {} new",
+            short(&report.from),
+            short(&report.to),
+            positions.join(", "),
+            report.same,
+            report.changed,
+            report.only_old,
+            report.only_new
+        ));
+    }
+    Ok(())
+}
+
+/// One row that differs, in a line: its key, and what changes.
+fn diff_line(row: &RowDiff) -> String {
+    let key = values(&row.key);
+    match (&row.old, &row.new) {
+        (Some(old), Some(new)) => {
+            let mut changes = Vec::new();
+            let columns: BTreeSet<&String> = [old, new]
+                .into_iter()
+                .filter_map(|row| row.as_object())
+                .flat_map(Map::keys)
+                .collect();
+            for column in columns {
+                match (old.get(column), new.get(column)) {
+                    (Some(old), Some(new)) if old == new => {}
+                    (Some(old), Some(new)) => changes.push(format!("{column}: {old} -> {new}")),
+                    (Some(old), None) => changes.push(format!("{column}: {old} -> no column")),
+                    (None, Some(new)) => changes.push(format!("{column}: no column -> {new}")),
+                    (None, None) => {}
+                }
+            }
+            format!("{key}  {}", changes.join(", "))
+        }
+        (Some(_), None) => format!("{key}  gone"),
+        (None, new) => format!("{key}  new: {}", new.as_ref().map(values).unwrap_or_default()),
+    }
+}
+
+fn values(row: &Value) -> String {
+    let columns = row.as_object().into_iter().flatten();
+    columns.map(|(column, value)| format!("{column}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+async fn list_parked(settings: &Settings, name: Option<&str>) -> anyhow::Result<()> {
+    let client = database::connect(&database::config(settings, Login::Project)?).await?;
+    for parked in daybook_projection::parked(&client, name).await? {
+        say(&format!(
+            "{:20} {:12} {} since position {} ({}): {}",
+            parked.projection,
+            short(&parked.version),
+            parked.key,
+            parked.position,
+            parked.kind,
+            parked.error
+        ));
+    }
+    Ok(())
+}
+
+async fn retry(settings: &Settings, name: &str, key: Option<&str>) -> anyhow::Result<()> {
+    let client = database::connect(&database::config(settings, Login::Project)?).await?;
+    let tried = daybook_projection::retry(&client, name, key).await?;
+    if tried.is_empty() {
+        say(&format!("{name:20} nothing is parked"));
+    }
+    for (parked, still) in tried {
+        let said =
+            still.map_or_else(|| "is up to date".to_owned(), |error| format!("stays: {error}"));
+        say(&format!("{name:20} {} {said}", parked.key));
+    }
+    Ok(())
 }
 
 /// What a person is told about a definition that was put into the database, if anything changed.
@@ -103,22 +270,50 @@ async fn list(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn status(settings: &Settings) -> anyhow::Result<()> {
+async fn status(settings: &Settings, json: bool) -> anyhow::Result<()> {
     let client = database::connect(&database::config(settings, Login::Project)?).await?;
-    say(&format!(
-        "{:20} {:12} {:8} {:10} {:>12} {:>10}  error",
-        "read model", "version", "state", "tenant", "position", "behind"
-    ));
-    for row in daybook_projection::status(&client).await? {
+    let before = daybook_projection::status(&client).await?;
+    let since = Instant::now();
+    tokio::time::sleep(RATE_OVER).await;
+    let rows = daybook_projection::status(&client).await?;
+    let seconds = since.elapsed().as_secs_f64();
+    if !json {
         say(&format!(
-            "{:20} {:12} {:8} {:10} {:>12} {:>10}  {}",
+            "{:20} {:12} {:8} {:10} {:>12} {:>10} {:>9}  error",
+            "read model", "version", "state", "tenant", "position", "behind", "events/s"
+        ));
+    }
+    for row in rows {
+        let same = |b: &&ProjectionStatus| {
+            (&b.name, &b.version, b.tenant) == (&row.name, &row.version, row.tenant)
+        };
+        let moved = before.iter().find(same).map_or(0, |before| row.position - before.position);
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let rate = (moved as f64 / seconds).round();
+        if json {
+            let mut object = serde_json::to_value(&row)?;
+            object["rate"] = rate.into();
+            say(&object.to_string());
+            continue;
+        }
+        let mut error = match &row.error {
+            Some(StopReason { position: Some(at), kind: Some(kind), message }) => {
+                format!("stopped at {at} ({kind}): {message}")
+            }
+            Some(reason) => format!("stopped: {}", reason.message),
+            None => "-".to_owned(),
+        };
+        if row.parked > 0 {
+            error = format!("{} keys parked; {error}", row.parked);
+        }
+        say(&format!(
+            "{:20} {:12} {:8} {:10} {:>12} {:>10} {rate:>9}  {error}",
             row.name,
             short(&row.version),
             row.state,
             row.tenant_name,
             row.position,
             row.head - row.position,
-            row.error.as_ref().map_or("-", |error| error.message.as_str()),
         ));
     }
     Ok(())
@@ -153,7 +348,7 @@ async fn drop(
     Ok(())
 }
 
-async fn rebuild(settings: &Settings, name: &str, from: From) -> anyhow::Result<()> {
+async fn rebuild(settings: &Settings, name: &str, from: From, anew: bool) -> anyhow::Result<()> {
     let (source, feed) = match from {
         From::Journal => (Source::Journal, None),
         From::Kafka => (Source::Kafka, Some(wiring::feed(settings)?)),
@@ -162,6 +357,7 @@ async fn rebuild(settings: &Settings, name: &str, from: From) -> anyhow::Result<
         config: database::config(settings, Login::Project)?,
         feed,
         piece_positions: None,
+        anew,
     };
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template(
@@ -178,8 +374,12 @@ async fn rebuild(settings: &Settings, name: &str, from: From) -> anyhow::Result<
     .with_context(|| format!("read model {name}"))?;
     bar.finish_and_clear();
     let events: i64 = report.positions.iter().map(|(_tenant, position)| position).sum();
+    let resumed = match report.resumed {
+        0 => String::new(),
+        resumed => format!(" ({resumed} of them before)"),
+    };
     say(&format!(
-        "{name:20} {events} events, {} rows changed, {:.1} s",
+        "{name:20} {events} events{resumed}, {} rows changed, {:.1} s",
         report.changed_rows,
         report.elapsed.as_secs_f64()
     ));

@@ -6,6 +6,7 @@
                    row({event_row_step})::projection.event as e,
                    row({keys_k})::{schema}.{name}__key as k
             from event cross join lateral {schema}.{name}__keys(row({event_row})::projection.event) k
+            {step_filter}
         ), folded as materialized (
             select {keys}, {schema}.{name}__fold(e, k, part order by position, part) as f
             from step group by {keys}

@@ -7,6 +7,7 @@
                        row({keys_k})::{schema}.{name}__key, k.part)::{schema}.{name}__step as step
             from event
             cross join lateral {schema}.{name}__keys(row({event_row})::projection.event) k
+            {step_filter}
         ), steps as (
             select {keys}, array_agg(step order by position, part) as steps
             from step group by {keys}

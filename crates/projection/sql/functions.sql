@@ -155,7 +155,8 @@ declare
     written bigint;
 begin
     delete from {schema}.{name} t where t.tenant = p_tenant and not exists (
-        select from {schema}.{name}__staging s where s.tenant = p_tenant and {same_key_s_t});
+        select from {schema}.{name}__staging s where s.tenant = p_tenant and {same_key_s_t})
+        {and_not_parked_t};
     get diagnostics removed = row_count;
 
     insert into {schema}.{name} as t ({columns})

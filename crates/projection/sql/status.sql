@@ -1,6 +1,8 @@
 -- Every version of every projection for every tenant, with the tenant's head.
 select v.projection, v.version, v.state, t.tenant, t.name, coalesce(c.position, 0), h.head,
-       c.error::text, c.updated_at
+       c.error::text, c.updated_at,
+       (select count(*) from projection.parked p where p.projection = v.projection
+          and p.version = v.version and p.tenant = t.tenant)
 from projection.versions v
 cross join journal.tenants t
 cross join lateral (

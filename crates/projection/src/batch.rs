@@ -15,7 +15,10 @@ use tokio_postgres::{
 };
 use uuid::Uuid;
 
-use crate::{definition::Definition, generate::Reads};
+use crate::{
+    definition::{Definition, OnError},
+    generate::Reads,
+};
 
 /// JSON text, sent as `jsonb` without being parsed here.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ impl ToSql for JsonText<'_> {
 
 /// Events as arrays, a column each: what `unnest` takes.
 #[derive(Debug, Default)]
-struct Arrays<'a> {
+pub(crate) struct Arrays<'a> {
     positions: Vec<i64>,
     streams: Vec<&'a str>,
     versions: Vec<i32>,
@@ -50,7 +53,7 @@ struct Arrays<'a> {
 }
 
 impl<'a> Arrays<'a> {
-    fn of(events: &[&'a StoredEvent], reads: Reads) -> Self {
+    pub(crate) fn of(events: &[&'a StoredEvent], reads: Reads) -> Self {
         let mut arrays = Self::default();
         for event in events {
             arrays.positions.push(event.position);
@@ -66,7 +69,7 @@ impl<'a> Arrays<'a> {
         arrays
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
+    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
         [
             &self.positions,
             &self.streams,
@@ -112,6 +115,8 @@ pub(crate) struct Fold {
     replanning: Replanning,
     advance: Statement,
     advance_journal: Statement,
+    /// For projections that park keys.
+    advance_parking: Option<Statement>,
     projection: String,
     version: String,
     reads: Reads,
@@ -165,11 +170,23 @@ impl Fold {
         let advance_journal = client
             .prepare(&format!("select * from {schema}.{name}__advance_journal($1, $2, $3, $4)"))
             .await?;
+        let advance_parking = match definition.on_error {
+            OnError::Stop => None,
+            OnError::Park => Some(
+                client
+                    .prepare(&format!(
+                        "select * from {schema}.{name}__advance_parking($1, $2, $3, $4, $5, $6, \
+                         $7, $8, $9, $10, $11, $12, $13)"
+                    ))
+                    .await?,
+            ),
+        };
         Ok(Self {
             client,
             replanning: Replanning::default(),
             advance,
             advance_journal,
+            advance_parking,
             projection: name.clone(),
             version: definition.version.clone(),
             reads: Reads::any(definition),
@@ -194,6 +211,33 @@ impl Fold {
         let parameters: Vec<_> = step.parameters().into_iter().chain(arrays.parameters()).collect();
         let row = self.client.query_one(&self.advance, &parameters).await?;
         Ok(Advanced::of(&row))
+    }
+
+    /// The same with one event that was refused, key by key; also answers the keys that are parked
+    /// now. For projections that park.
+    pub(crate) async fn advance_parking(
+        &self,
+        step: Step,
+        event: &StoredEvent,
+    ) -> Result<Option<(Advanced, Vec<String>)>, tokio_postgres::Error> {
+        let statement = self.advance_parking.as_ref().expect("the projection parks keys");
+        let arrays = Arrays::of(&[event], self.reads);
+        let parameters: Vec<_> = step.parameters().into_iter().chain(arrays.parameters()).collect();
+        let row = self.client.query_one(statement, &parameters).await?;
+        Ok(Advanced::of(&row).map(|advanced| (advanced, row.get(3))))
+    }
+
+    /// How many keys are parked, by tenant.
+    pub(crate) async fn count_parked(&self) -> Result<Vec<(i32, i64)>, tokio_postgres::Error> {
+        let rows = self
+            .client
+            .query(
+                "select tenant, count(*) from projection.parked
+                 where projection = $1 and version = $2 group by tenant",
+                &[&self.projection, &self.version],
+            )
+            .await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     /// The same with the events that the journal has, in one statement.
@@ -261,7 +305,7 @@ impl Advanced {
 }
 
 impl Step {
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 4] {
+    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 4] {
         [&self.tenant, &self.incarnation, &self.expected, &self.next]
     }
 }

@@ -54,6 +54,8 @@ pub struct Definition {
     pub title: String,
     /// Types of the events it reads.
     pub events: Vec<String>,
+    /// What becomes of a key whose row an event can't be folded onto.
+    pub on_error: OnError,
     /// Its queries.
     pub queries: Vec<DeclaredQuery>,
     pub(crate) texts: Texts,
@@ -62,6 +64,17 @@ pub struct Definition {
     files_hash: String,
     /// Digest of what its events are lifted by before they are folded; empty: by nothing.
     pub(crate) upcasters: String,
+}
+
+/// What becomes of a key whose row an event can't be folded onto.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// The whole projection stops at that event, for that tenant.
+    #[default]
+    Stop,
+    /// The key alone is put aside: its row stays as it was, its later events wait.
+    Park,
 }
 
 /// What the files of a folder say, as it is kept in the database.
@@ -142,6 +155,8 @@ struct ProjectionFile {
     title: String,
     events: Vec<String>,
     #[serde(default)]
+    on_error: OnError,
+    #[serde(default)]
     query: Vec<QueryEntry>,
 }
 
@@ -217,6 +232,9 @@ impl Definition {
             hash.update(part.len().to_be_bytes());
             hash.update(part);
         }
+        if file.on_error == OnError::Park {
+            hash.update("park");
+        }
         let version = hex::encode(hash.finalize());
         let mut queries = Vec::new();
         for entry in file.query {
@@ -233,6 +251,7 @@ impl Definition {
             name: name.to_owned(),
             title: file.title,
             events,
+            on_error: file.on_error,
             queries,
             texts,
             files_hash: version.clone(),
@@ -550,6 +569,10 @@ mod tests {
         let hash = |toml: &str, sql: &str| load(toml, sql).unwrap().version;
         assert_eq!(hash(LIST, SQL), hash(&LIST.replace("\"T\"", "\"U\""), &format!("{SQL} ")));
         assert_ne!(hash(LIST, SQL), hash(&LIST.replace("\"B\"", "\"C\""), SQL));
+        let parking = LIST.replacen("title", "on_error = \"park\"\ntitle", 1);
+        assert_ne!(hash(LIST, SQL), hash(&parking, SQL));
+        let stopping = LIST.replacen("title", "on_error = \"stop\"\ntitle", 1);
+        assert_eq!(hash(LIST, SQL), hash(&stopping, SQL));
     }
 
     #[test]

@@ -3,11 +3,16 @@
 use daybook_journal::Upcasters;
 use sha2::{Digest, Sha256};
 
-use crate::{definition::Definition, lexer};
+use crate::{
+    definition::{Definition, OnError},
+    lexer,
+};
 
 const FUNCTIONS: &str = include_str!("../sql/functions.sql");
 const DROP_FUNCTIONS: &str = include_str!("../sql/drop_functions.sql");
 const FOLD: &str = include_str!("../sql/fold.sql");
+const CHECK: &str = include_str!("../sql/check.sql");
+const PARK: &str = include_str!("../sql/park.sql");
 const AGGREGATE: &str = include_str!("../sql/aggregate.sql");
 
 /// The one plan that is right for a batch of any size, whatever the statistics say: events from
@@ -51,7 +56,7 @@ impl Column {
 /// Hash of the templates: functions made from other templates are made anew.
 pub(crate) fn engine_hash() -> String {
     let mut hash = Sha256::new();
-    for part in [FUNCTIONS, FOLD, AGGREGATE, PLAN_SETTINGS, include_str!("generate.rs")] {
+    for part in [FUNCTIONS, FOLD, PARK, AGGREGATE, PLAN_SETTINGS, include_str!("generate.rs")] {
         hash.update(part);
     }
     hex::encode(hash.finalize())
@@ -91,6 +96,22 @@ impl Reads {
 
 /// The functions and types of a version. The error says what is wrong with its table.
 pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<String, String> {
+    match definition.on_error {
+        OnError::Stop => fill_in(FUNCTIONS, definition, columns),
+        OnError::Park => fill_in(&format!("{FUNCTIONS}{PARK}"), definition, columns),
+    }
+}
+
+/// The function that `check` folds with.
+pub(crate) fn check_function(
+    definition: &Definition,
+    columns: &[Column],
+) -> Result<String, String> {
+    fill_in(CHECK, definition, columns)
+}
+
+/// A template with everything that it may name.
+fn fill_in(template: &str, definition: &Definition, columns: &[Column]) -> Result<String, String> {
     let name = &definition.name;
     let mut keys: Vec<&Column> = columns.iter().filter(|c| c.key.is_some()).collect();
     keys.sort_by_key(|c| c.key);
@@ -173,8 +194,21 @@ pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<S
     let table = format!("{schema}.{name}");
     let staging = format!("{schema}.{name}__staging");
     let keys_k = prefixed(keys, "k");
-    let fill = |template: &str, source: &str, table: &str| {
+    let parks = definition.on_error == OnError::Park;
+    let not_parked = |alias: &str| {
+        format!(
+            "not exists (select from projection.parked p where p.projection = '{name}' \
+             and p.version = '{}' and p.tenant = p_tenant \
+             and p.key = json_build_array({})::text)",
+            definition.version,
+            prefixed(keys, alias)
+        )
+    };
+    let every_key = if parks { format!("where {}", not_parked("k")) } else { String::new() };
+    let one_key = format!("where json_build_array({keys_k})::text = p_key");
+    let fill_steps = |template: &str, source: &str, table: &str, step_filter: &str| {
         template
+            .replace("{step_filter}", step_filter)
             .replace("{event_source}", source)
             .replace("{table}", table)
             .replace("{event_row_step}", &event_row(reads))
@@ -192,7 +226,16 @@ pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<S
             .replace("{columns_f}", &folded)
             .replace("{same_key_s_t}", &same_key("s", "t"))
     };
-    let text = FUNCTIONS
+    let fill =
+        |template: &str, source: &str, table: &str| fill_steps(template, source, table, &every_key);
+    let of_key = |source: &str| fill_steps(FOLD, source, &table, &one_key);
+    let text = fill(template, &from_arrays, &table)
+        .replace("{fold_arrays_of_key_into_table}", &of_key(&from_arrays))
+        .replace("{fold_journal_of_key_into_table}", &of_key(&from_journal))
+        .replace(
+            "{and_not_parked_t}",
+            &if parks { format!("and {}", not_parked("t")) } else { String::new() },
+        )
         .replace("{fold_arrays_into_table}", &fill(FOLD, &from_arrays, &table))
         .replace("{fold_arrays_into_staging}", &fill(FOLD, &from_arrays, &staging))
         .replace("{fold_journal_into_table}", &fill(FOLD, &from_journal, &table))

@@ -212,13 +212,35 @@ async fn make(
     texts: &serde_json::Value,
     automatic: bool,
 ) -> Result<Change, InstallError> {
-    let (name, version, schema) = (&definition.name, &definition.version, definition.schema());
-    let refused = |source| InstallError::Refused { projection: name.clone(), source };
+    let (name, version) = (&definition.name, &definition.version);
     leave_others(transaction, definition).await?;
     let first = transaction
         .query_opt("select from projection.active where projection = $1", &[name])
         .await?
         .is_none();
+    let state = if first { "active" } else { "building" };
+    make_version(transaction, definition, texts, state, automatic && !first).await?;
+    if first {
+        transaction
+            .execute(
+                "insert into projection.active (projection, version) values ($1, $2)",
+                &[name, version],
+            )
+            .await?;
+    }
+    Ok(if first { Change::New } else { Change::Version })
+}
+
+/// Makes schema, table, functions and row of a version.
+pub(crate) async fn make_version(
+    transaction: &Transaction<'_>,
+    definition: &Definition,
+    texts: &serde_json::Value,
+    state: &str,
+    automatic: bool,
+) -> Result<(), InstallError> {
+    let (name, version, schema) = (&definition.name, &definition.version, definition.schema());
+    let refused = |source| InstallError::Refused { projection: name.clone(), source };
     let table = lexer::requalify(&definition.texts.table, &schema);
     transaction
         .batch_execute(&format!("create schema {schema};\n{table}"))
@@ -236,21 +258,12 @@ async fn make(
                 &definition.title,
                 texts,
                 &definition.upcasters,
-                &(if first { "active" } else { "building" }),
-                &(automatic && !first),
+                &state,
+                &automatic,
             ],
         )
         .await?;
-    make_functions(transaction, definition).await?;
-    if first {
-        transaction
-            .execute(
-                "insert into projection.active (projection, version) values ($1, $2)",
-                &[name, version],
-            )
-            .await?;
-    }
-    Ok(if first { Change::New } else { Change::Version })
+    make_functions(transaction, definition).await
 }
 
 /// Makes the functions of a version that is there, and opens its schema to whoever may.
@@ -306,7 +319,7 @@ async fn make_functions_anew(client: &mut Client) -> Result<(), InstallError> {
     Ok(())
 }
 
-async fn table_columns(
+pub(crate) async fn table_columns(
     transaction: &Transaction<'_>,
     definition: &Definition,
 ) -> Result<Vec<Column>, tokio_postgres::Error> {

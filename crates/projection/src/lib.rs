@@ -3,14 +3,18 @@
 
 mod batch;
 mod catalogue;
+mod check;
 mod definition;
 mod describe;
+mod diff;
+mod example;
 mod generate;
 mod install;
 mod lexer;
 mod lifecycle;
 mod notify;
 mod parameter;
+mod parked;
 mod projector;
 mod queries;
 mod rebuild;
@@ -20,12 +24,16 @@ mod watch;
 mod worker;
 
 pub use catalogue::Catalogue;
-pub use definition::{AnswerShape, CatalogueError, DeclaredQuery, Definition, Format};
+pub use check::{Checked, check};
+pub use definition::{AnswerShape, CatalogueError, DeclaredQuery, Definition, Format, OnError};
 pub use describe::{Column, Description};
+pub use diff::{DiffReport, RowDiff, diff};
+pub use example::Example;
 pub use install::{Change, InstallError, Installed, add, install, migrate};
 pub use lifecycle::{LifecycleError, drop_projection, drop_version, find_version, switch};
 pub use notify::{Changes, News, ReadChange, ReadPositions, ReadPositionsTask};
 pub use parameter::{Parameter, ParameterKind, Place};
+pub use parked::{Parked, parked, retry};
 pub use projector::{Projector, ProjectorSettings};
 pub use queries::{Answer, Declared, PrincipalScope, Queries, QueriesTask, QueryError};
 pub use rebuild::{RebuildDeps, RebuildError, RebuildReport, Source, rebuild};

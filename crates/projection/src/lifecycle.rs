@@ -42,6 +42,31 @@ pub enum LifecycleError {
         /// The version.
         version: String,
     },
+    /// Rows of one can't be told to be those of the other.
+    #[error(
+        "versions {from} and {to} of {projection} have other keys: their rows can't be compared"
+    )]
+    OtherKeys {
+        /// Name of the projection.
+        projection: String,
+        /// One version.
+        from: String,
+        /// The other.
+        to: String,
+    },
+    /// They can't be brought to the same position.
+    #[error(
+        "versions {from} and {to} of {projection} don't come to the same position: \
+         `daybook projections status` shows what stopped one"
+    )]
+    Apart {
+        /// Name of the projection.
+        projection: String,
+        /// One version.
+        from: String,
+        /// The other.
+        to: String,
+    },
     /// Its position would fall for some tenant.
     #[error(
         "version {version} of {projection} has not caught up with the one that answers: \

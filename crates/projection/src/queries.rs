@@ -10,6 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use deadpool_postgres::Pool;
 use tokio::sync::{Mutex, OnceCell, watch};
 use tokio_postgres::{
+    Column,
     error::SqlState,
     types::{ToSql, Type},
 };
@@ -95,10 +96,12 @@ pub enum QueryError {
     #[error("query {0}: the read model is being changed")]
     Changing(String),
     /// A column of the order has a type that no cursor can hold.
-    #[error("query {query}: a list can't be ordered by a column of type {sql_type}")]
+    #[error("query {query}: a list can't be ordered by column {column} of type {sql_type}")]
     BadOrder {
         /// Name of the query.
         query: String,
+        /// Name of the column.
+        column: String,
         /// The type.
         sql_type: String,
     },
@@ -237,6 +240,23 @@ impl Queries {
         Ok(())
     }
 
+    /// Reads the versions again after a statement made from `before` has failed. The failure is the
+    /// query's own if nothing has changed.
+    async fn reload_after(
+        &self,
+        before: &Arc<Loaded>,
+        failed: Option<QueryError>,
+    ) -> Result<(), QueryError> {
+        if !Arc::ptr_eq(before, &self.current()) {
+            return Ok(()); // somebody else was faster
+        }
+        self.reload().await?;
+        match failed {
+            Some(error) if Arc::ptr_eq(before, &self.current()) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn current(&self) -> Arc<Loaded> {
         Arc::clone(&self.inner.current.read().expect("no code panics while holding it"))
     }
@@ -304,7 +324,7 @@ impl Queries {
                         Some((sql.as_str(), kinds.as_slice()))
                     }
                     Err(error) if is_gone(&error) => {
-                        self.reload().await?;
+                        self.reload_after(&current, Some(error)).await?;
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -320,11 +340,10 @@ impl Queries {
             match self.answer(query, sql, kinds, &values).await {
                 Ok(Some(found)) => return found.into_answer(min_position),
                 // another version answers by now
-                Ok(None) => {}
-                Err(error) if is_gone(&error) => {}
+                Ok(None) => self.reload_after(&current, None).await?,
+                Err(error) if is_gone(&error) => self.reload_after(&current, Some(error)).await?,
                 Err(error) => return Err(error),
             }
-            self.reload().await?;
         }
         Err(QueryError::Changing(query.name.clone()))
     }
@@ -371,17 +390,37 @@ impl Queries {
     ) -> Result<(String, Vec<ParameterKind>), QueryError> {
         let client = self.inner.pool.get().await?;
         let columns = client.prepare_typed(&bound_sql(query), &parameter_types(query, &[])).await?;
-        let mut kinds = Vec::new();
-        for name in &query.order.columns {
-            let column = columns.columns().iter().find(|column| column.name() == name);
-            let sql_type = column.map_or("unknown", |column| column.type_().name());
-            kinds.push(ParameterKind::of_type(sql_type).ok_or_else(|| QueryError::BadOrder {
-                query: query.name.clone(),
-                sql_type: sql_type.to_owned(),
-            })?);
-        }
+        let kinds = order_kinds(query, columns.columns())?;
         Ok((statement(query, Some(&kinds)), kinds))
     }
+}
+
+/// Kinds of the columns that a list is ordered by.
+pub(crate) fn order_kinds(
+    query: &DeclaredQuery,
+    columns: &[Column],
+) -> Result<Vec<ParameterKind>, QueryError> {
+    let kind = |name: &String| {
+        let column = columns.iter().find(|column| column.name() == name);
+        let sql_type = column.map_or("unknown", |column| column.type_().name());
+        ParameterKind::of_type(sql_type).ok_or_else(|| QueryError::BadOrder {
+            query: query.name.clone(),
+            column: name.clone(),
+            sql_type: sql_type.to_owned(),
+        })
+    };
+    query.order.columns.iter().map(kind).collect()
+}
+
+/// Values that the first statement of a query takes: nothing is given, and nobody asks.
+pub(crate) fn sample_values(query: &DeclaredQuery) -> Vec<Value> {
+    let mut values: Vec<Value> =
+        vec![Box::new(0_i32), Box::new(None::<Uuid>), Box::new(None::<Uuid>)];
+    values.extend(own_parameters(query).map(|parameter| parameter.kind.null()));
+    if query.answer == AnswerShape::List {
+        values.push(Box::new(LIMIT_DEFAULT));
+    }
+    values
 }
 
 impl Prepared {
@@ -455,7 +494,7 @@ pub(crate) fn bound_sql(query: &DeclaredQuery) -> String {
 }
 
 /// What is sent for a query: the first page, or with the types of its order a following one.
-fn statement(query: &DeclaredQuery, following: Option<&[ParameterKind]>) -> String {
+pub(crate) fn statement(query: &DeclaredQuery, following: Option<&[ParameterKind]>) -> String {
     let fill = |template: &str| {
         template
             .replace("{projection}", &query.projection)

@@ -32,6 +32,15 @@ pub enum Source {
     Kafka,
 }
 
+impl Source {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Journal => "journal",
+            Self::Kafka => "kafka",
+        }
+    }
+}
+
 /// What a rebuild needs.
 #[derive(Debug, Clone)]
 pub struct RebuildDeps {
@@ -41,6 +50,8 @@ pub struct RebuildDeps {
     pub feed: Option<FeedConfig>,
     /// Positions of the journal that one statement folds; `None`: 100,000.
     pub piece_positions: Option<i64>,
+    /// Begin at the first event, also where an earlier rebuild was ended in the middle.
+    pub anew: bool,
 }
 
 /// What a rebuild did.
@@ -50,6 +61,8 @@ pub struct RebuildReport {
     pub projection: String,
     /// Position that its rows now stand for, by tenant.
     pub positions: Vec<(i32, i64)>,
+    /// Positions that an earlier rebuild, which was ended in the middle, had done already.
+    pub resumed: i64,
     /// Rows that came out differently from what stood there: inserted, changed or removed.
     pub changed_rows: i64,
     /// How long it took.
@@ -102,13 +115,16 @@ pub async fn rebuild(
         progress,
         done: 0,
         total: 0,
+        resumed: 0,
     };
     let result = rebuild.run(source).await;
     connection.abort(); // with it goes the lock
+    let resumed = rebuild.resumed;
     let (positions, changed_rows) = result?;
     Ok(RebuildReport {
         projection: projection.to_owned(),
         positions,
+        resumed,
         changed_rows,
         elapsed: started.elapsed(),
     })
@@ -122,6 +138,7 @@ struct Rebuild<'a> {
     progress: &'a (dyn Fn(u64, u64) + Send + Sync),
     done: i64,
     total: i64,
+    resumed: i64,
 }
 
 /// How far the staging table is for a tenant.
@@ -146,7 +163,15 @@ impl Rebuild<'_> {
             return Err(RebuildError::Busy(name.clone()));
         }
         self.client.batch_execute("set timezone = 'UTC'; set jit = off").await?;
-        self.client.execute("select projection.make_staging($1, $2)", &[name, version]).await?;
+        if self.deps.anew || !self.can_go_on(source).await? {
+            self.client
+                .execute(
+                    "delete from projection.rebuilds where projection = $1 and version = $2",
+                    &[name, version],
+                )
+                .await?;
+            self.client.execute("select projection.make_staging($1, $2)", &[name, version]).await?;
+        }
         let tenants: Vec<Tenant> = self
             .client
             .query("select tenant, name, partition from journal.tenants order by tenant", &[])
@@ -158,12 +183,86 @@ impl Rebuild<'_> {
             Source::Journal => self.read_journal(&tenants).await,
             Source::Kafka => self.read_kafka(&tenants).await,
         };
-        // a table left behind is dropped next time
-        if result.is_err() {
-            self.client.batch_execute("rollback").await.ok();
+        match result {
+            Ok(done) => {
+                self.client
+                    .execute(
+                        "delete from projection.rebuilds where projection = $1 and version = $2",
+                        &[name, version],
+                    )
+                    .await?;
+                self.client
+                    .execute("select projection.drop_staging($1, $2)", &[name, version])
+                    .await?;
+                Ok(done)
+            }
+            // what is staged stays: the next rebuild goes on from there
+            Err(error) => {
+                self.client.batch_execute("rollback").await.ok();
+                Err(error)
+            }
         }
-        self.client.execute("select projection.drop_staging($1, $2)", &[name, version]).await.ok();
-        result
+    }
+
+    /// Whether an earlier rebuild from the same source, and of the same history, left something.
+    async fn can_go_on(&self, source: Source) -> Result<bool, RebuildError> {
+        let Definition { name, version, .. } = &self.definition;
+        let staging = format!("{}.{name}__staging", self.definition.schema());
+        let row = self
+            .client
+            .query_one(
+                "select to_regclass($4) is not null and count(*) > 0
+                        and bool_and(source = $3 and incarnation = journal.incarnation())
+                 from projection.rebuilds where projection = $1 and version = $2",
+                &[name, version, &source.as_str(), &staging],
+            )
+            .await?;
+        Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
+    }
+
+    /// What is staged of a tenant.
+    async fn staged(
+        &mut self,
+        tenant: i32,
+        incarnation: Option<Uuid>,
+    ) -> Result<Staged, RebuildError> {
+        let row = self
+            .client
+            .query_opt(
+                "select position, incarnation from projection.rebuilds
+                 where projection = $1 and version = $2 and tenant = $3",
+                &[&self.definition.name, &self.definition.version, &tenant],
+            )
+            .await?;
+        let staged = row.map_or(Staged { position: 0, incarnation }, |row| Staged {
+            position: row.get(0),
+            incarnation: row.get(1),
+        });
+        self.resumed += staged.position;
+        self.step(staged.position);
+        Ok(staged)
+    }
+
+    /// Notes what is staged of a tenant, in the transaction that staged it.
+    async fn note(&self, source: Source, tenant: i32, staged: Staged) -> Result<(), RebuildError> {
+        self.client
+            .execute(
+                "insert into projection.rebuilds as r
+                    (projection, version, tenant, source, position, incarnation)
+                 values ($1, $2, $3, $4, $5, $6)
+                 on conflict (projection, version, tenant) do update
+                    set position = excluded.position, incarnation = excluded.incarnation",
+                &[
+                    &self.definition.name,
+                    &self.definition.version,
+                    &tenant,
+                    &source.as_str(),
+                    &staged.position,
+                    &staged.incarnation,
+                ],
+            )
+            .await?;
+        Ok(())
     }
 
     async fn read_journal(
@@ -177,10 +276,10 @@ impl Rebuild<'_> {
         }
         let (mut positions, mut changed) = (Vec::new(), 0);
         for tenant in tenants {
-            let mut staged = Staged { position: 0, incarnation: Some(incarnation) };
+            let mut staged = self.staged(tenant.id, Some(incarnation)).await?;
             loop {
                 let head = self.head(tenant.id).await?;
-                self.stage_journal(tenant.id, &mut staged, head).await?;
+                self.stage_journal(tenant.id, &mut staged, head, true).await?;
                 if self.head(tenant.id).await? - staged.position <= LAST_PIECE_POSITIONS {
                     break;
                 }
@@ -188,7 +287,7 @@ impl Rebuild<'_> {
             self.client.batch_execute("begin").await?;
             self.lock_checkpoint(tenant.id).await?;
             let head = self.head(tenant.id).await?;
-            self.stage_journal(tenant.id, &mut staged, head).await?;
+            self.stage_journal(tenant.id, &mut staged, head, false).await?;
             changed += self.swap(tenant.id, staged).await?;
             positions.push((tenant.id, staged.position));
         }
@@ -200,6 +299,7 @@ impl Rebuild<'_> {
         tenant: i32,
         staged: &mut Staged,
         until: i64,
+        each_alone: bool,
     ) -> Result<(), RebuildError> {
         let statement = format!(
             "select {}.{}__stage_journal($1, $2, $3)",
@@ -211,7 +311,14 @@ impl Rebuild<'_> {
             let next = until.min(staged.position + piece);
             let positions = usize::try_from(piece).unwrap_or(usize::MAX);
             self.replanning.before(&self.client, positions).await?;
+            if each_alone {
+                self.client.batch_execute("begin").await?;
+            }
             self.client.query_one(&statement, &[&tenant, &staged.position, &next]).await?;
+            self.note(Source::Journal, tenant, Staged { position: next, ..*staged }).await?;
+            if each_alone {
+                self.client.batch_execute("commit").await?;
+            }
             self.step(next - staged.position);
             staged.position = next;
         }
@@ -225,10 +332,10 @@ impl Rebuild<'_> {
         let feed = self.deps.feed.clone().ok_or(RebuildError::NoTopic)?;
         let (mut positions, mut changed) = (Vec::new(), 0);
         for tenant in tenants {
-            let mut staged = Staged { position: 0, incarnation: None };
+            let mut staged = self.staged(tenant.id, None).await?;
             // what the topic holds now
             let mut reading = read_all(&feed, &[(tenant.clone(), i64::MAX)])?;
-            self.stage_kafka(tenant.id, &mut reading, &mut staged, i64::MAX).await?;
+            self.stage_kafka(tenant.id, &mut reading, &mut staged, i64::MAX, true).await?;
             drop(reading);
 
             // what the rows that are served have beyond that
@@ -247,7 +354,7 @@ impl Rebuild<'_> {
                         further = Some(read_all(&feed, &[(tenant.clone(), i64::MAX - 1)])?);
                     }
                     let reading = further.as_mut().expect("just opened");
-                    self.stage_kafka(tenant.id, reading, &mut staged, served).await?;
+                    self.stage_kafka(tenant.id, reading, &mut staged, served, !last_piece).await?;
                 }
                 if last_piece {
                     break;
@@ -266,6 +373,7 @@ impl Rebuild<'_> {
         reading: &mut ReadAll,
         staged: &mut Staged,
         until: i64,
+        each_alone: bool,
     ) -> Result<(), RebuildError> {
         let mut relevant = Vec::new();
         let mut bytes = 0;
@@ -287,10 +395,17 @@ impl Rebuild<'_> {
                 }
             }
             if ended || read >= until || relevant.len() >= STAGE_EVENTS || bytes >= STAGE_BYTES {
+                if each_alone {
+                    self.client.batch_execute("begin").await?;
+                }
                 if !relevant.is_empty() {
                     self.replanning.before(&self.client, relevant.len()).await?;
                     let events: Vec<_> = relevant.iter().collect();
                     batch::stage(&self.client, &self.definition, tenant, &events).await?;
+                }
+                self.note(Source::Kafka, tenant, Staged { position: read, ..*staged }).await?;
+                if each_alone {
+                    self.client.batch_execute("commit").await?;
                 }
                 self.total = self.total.max(self.done + read - staged.position);
                 self.step(read - staged.position);

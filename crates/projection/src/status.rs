@@ -26,6 +26,8 @@ pub struct ProjectionStatus {
     pub position: i64,
     /// Position of the journal's last event.
     pub head: i64,
+    /// Keys that were put aside, because an event could not be folded onto their rows.
+    pub parked: i64,
     /// What stopped it, if it is stopped.
     pub error: Option<StopReason>,
     /// When its checkpoint was last moved or its error last noted; `None`: never.
@@ -98,6 +100,7 @@ pub async fn status(client: &Client) -> Result<Vec<ProjectionStatus>, tokio_post
         head: row.get(6),
         error: row.get::<_, Option<String>>(7).map(StopReason::read),
         updated_at: row.get(8),
+        parked: row.get(9),
     });
     Ok(status.collect())
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     batch::{Advanced, Fold, Step},
-    definition::{Definition, short},
+    definition::{Definition, OnError, short},
     install::database_detail,
     notify::Moved,
     versions::VersionState,
@@ -175,6 +175,7 @@ impl Worker {
                 _ = tick.tick() => {
                     self.heal_silent(fold).await?;
                     self.settle(fold).await?;
+                    self.gauge_parked(fold).await?;
                 }
                 count = self.deliveries.recv_many(&mut deliveries, DELIVERIES) => {
                     if count == 0 {
@@ -264,6 +265,20 @@ impl Worker {
             }
             if state.position < head && (retry || missed || state.heard.elapsed() >= heal_after) {
                 self.heal(fold, tenant, head).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows how many keys wait for somebody.
+    async fn gauge_parked(&mut self, fold: &Fold) -> Result<(), Trouble> {
+        if self.parks() {
+            let counts = fold.count_parked().await?;
+            for tenant in self.tenants.keys() {
+                let count = counts.iter().find(|(of, _)| of == tenant).map_or(0, |(_, n)| *n);
+                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+                metrics::gauge!("daybook_projection_parked_keys", &self.labels(*tenant))
+                    .set(count as f64);
             }
         }
         Ok(())
@@ -398,6 +413,16 @@ impl Worker {
                     {
                         self.moved_to(tenant, before, 0, advanced);
                     }
+                    if let Some(event) = guilty.filter(|_| self.parks()) {
+                        let expected = self.state(fold, tenant).await?.position;
+                        match self.park(fold, Step { expected, ..step }, event).await {
+                            Ok(true) => continue,
+                            Ok(false) => return self.reload(fold, tenant, incarnation).await,
+                            // key.sql itself can't say whose it is
+                            Err(error) if is_events_fault(&error) => {}
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
                     let kind = guilty.map(|e| e.kind.as_str());
                     let at = guilty.map(|e| e.position);
                     return self.stop(fold, tenant, at, kind, &database_detail(&error)).await;
@@ -405,6 +430,28 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    fn parks(&self) -> bool {
+        self.definition.on_error == OnError::Park
+    }
+
+    /// Goes on over an event that can't be folded, putting the keys aside that it can't be folded
+    /// onto. False: the checkpoint stands elsewhere.
+    async fn park(
+        &mut self,
+        fold: &Fold,
+        step: Step,
+        event: &StoredEvent,
+    ) -> Result<bool, tokio_postgres::Error> {
+        let Some((advanced, keys)) = fold.advance_parking(step, event).await? else {
+            return Ok(false);
+        };
+        let (projection, version) = (&self.definition.name, short(&self.definition.version));
+        let (tenant, position, kind) = (step.tenant, event.position, &event.kind);
+        tracing::error!(projection, version, tenant, position, kind, ?keys, "parked");
+        self.moved_to(tenant, step.next, 1, advanced);
+        Ok(true)
     }
 
     fn moved_to(&mut self, tenant: i32, position: i64, events: usize, advanced: Advanced) {

@@ -9,6 +9,7 @@ mod limits;
 mod linearizable;
 mod logins;
 mod privileges;
+mod projections;
 mod roles;
 mod schemas;
 mod stopped;

@@ -65,6 +65,8 @@ const RELATIONS: &[(&str, &[Rights])] = &[
     ("projection.versions", &[("serve", "select"), ("project", "select")]),
     ("projection.active", &[("serve", "select"), ("project", "select")]),
     ("projection.grantees", &[]),
+    ("projection.parked", &[("serve", "select"), ("project", "select insert update delete")]),
+    ("projection.rebuilds", &[("project", "select insert update delete")]),
     ("projection.checkpoints", &[("serve", "select"), ("project", "select insert update")]),
     ("sandbox.answers", &[("work", "select insert")]),
     ("sandbox.lost", &[("work", "select insert")]),

@@ -116,7 +116,12 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
 
         // by rebuilds: one aggregate for all, and many small pieces
         for piece_positions in [None, Some(37)] {
-            let deps = RebuildDeps { config: database.config.clone(), feed: None, piece_positions };
+            let deps = RebuildDeps {
+                config: database.config.clone(),
+                feed: None,
+                piece_positions,
+                anew: false,
+            };
             for projection in PROJECTIONS {
                 let report = rebuild(&deps, projection, Source::Journal, &|_, _| {}).await.unwrap();
                 assert_eq!(report.changed_rows, 0, "{projection} {piece_positions:?}");
@@ -137,6 +142,7 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
                 config: database.config.clone(),
                 feed: None,
                 piece_positions: Some(400),
+                anew: false,
             };
             changed +=
                 rebuild(&deps, projection, Source::Journal, &|_, _| {}).await.unwrap().changed_rows;
@@ -171,7 +177,12 @@ async fn several_projectors_at_once_count_nothing_twice() {
     caught_up(&client, &[]).await;
     one.stop().await;
     other.stop().await;
-    let deps = RebuildDeps { config: database.config.clone(), feed: None, piece_positions: None };
+    let deps = RebuildDeps {
+        config: database.config.clone(),
+        feed: None,
+        piece_positions: None,
+        anew: false,
+    };
     for projection in PROJECTIONS {
         let report = rebuild(&deps, projection, Source::Journal, &|_, _| {}).await.unwrap();
         assert_eq!(report.changed_rows, 0, "{projection}");

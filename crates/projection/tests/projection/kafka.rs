@@ -61,6 +61,7 @@ async fn rows_follow_the_topic_and_are_rebuilt_from_it_alone() {
         config: database.config.clone(),
         feed: Some(feed.clone()),
         piece_positions: None,
+        anew: false,
     };
     for projection in catalogue.projections() {
         let told = std::sync::Mutex::new((0, 0));

@@ -2,12 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod changes;
+mod check;
+mod diff;
 mod evolution;
 mod fold;
 mod frontends;
 mod install;
 mod kafka;
 mod kit;
+mod parked;
 mod queries;
+mod rebuild;
+mod robust;
 mod trouble;
 mod versions;

@@ -90,7 +90,12 @@ async fn keys_fan_out_repeat_and_vanish() {
     ];
     assert_eq!(rows(&client, "good").await, expected);
     for piece_positions in [None, Some(1), Some(2)] {
-        let deps = RebuildDeps { config: database.config.clone(), feed: None, piece_positions };
+        let deps = RebuildDeps {
+            config: database.config.clone(),
+            feed: None,
+            piece_positions,
+            anew: false,
+        };
         let report = rebuild(&deps, "good", Source::Journal, &|_, _| {}).await.unwrap();
         assert_eq!((report.changed_rows, report.positions), (0, vec![(1, 7)]));
     }
@@ -194,8 +199,12 @@ async fn a_rebuild_under_load_loses_nothing_and_no_reader_fails() {
     caught_up(&client, &[]).await;
     client.batch_execute("update analyst.stock set reserved = reserved + 1").await.unwrap();
 
-    let deps =
-        RebuildDeps { config: database.config.clone(), feed: None, piece_positions: Some(50) };
+    let deps = RebuildDeps {
+        config: database.config.clone(),
+        feed: None,
+        piece_positions: Some(50),
+        anew: false,
+    };
     let rebuilding = async {
         for _ in 0..3 {
             rebuild(&deps, "stock", Source::Journal, &|_, _| {}).await.unwrap();
@@ -273,7 +282,12 @@ async fn while_a_rebuild_puts_its_rows_in_place_no_projector_moves_them() {
     let mut holder = database.client().await;
     let held = holder.transaction().await.unwrap();
     held.batch_execute("select from analyst.good where id = 'a' for update").await.unwrap();
-    let deps = RebuildDeps { config: database.config.clone(), feed: None, piece_positions: None };
+    let deps = RebuildDeps {
+        config: database.config.clone(),
+        feed: None,
+        piece_positions: None,
+        anew: false,
+    };
     let rebuilding =
         tokio::spawn(async move { rebuild(&deps, "good", Source::Journal, &|_, _| {}).await });
     until("the rebuild waits", async || waiting().await == 1).await;

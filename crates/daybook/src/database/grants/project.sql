@@ -9,6 +9,7 @@ grant execute on function journal.register_process, journal.heartbeat, journal.d
     to {role};
 grant select on projection.versions, projection.active to {role};
 grant select, insert, update on projection.checkpoints to {role};
+grant select, insert, update, delete on projection.parked, projection.rebuilds to {role};
 grant execute on function projection.make_staging, projection.drop_staging,
     projection.switch_when_ready, projection.show_analysts to {role};
 -- Rows and functions of every version, also of those that are made later.

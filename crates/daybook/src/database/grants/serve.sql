@@ -7,7 +7,8 @@ grant select, insert, update on journal.snapshots to {role};
 grant execute on function journal.register_process, journal.heartbeat, journal.deregister_process
     to {role};
 grant select, update (last_used_at) on identity.api_keys to {role};
-grant select on projection.versions, projection.active, projection.checkpoints to {role};
+grant select on projection.versions, projection.active, projection.checkpoints, projection.parked
+    to {role};
 -- Rows of every version, also of those that are made later. Queries call functions that a folder
 -- declares; none of them runs with another's rights.
 insert into projection.grantees values ($role${role}$role$, 'read') on conflict do nothing;

@@ -1,5 +1,6 @@
 //! A database of its own for each test, dropped at its end.
 
+pub(crate) mod folder;
 pub(crate) mod history;
 
 use std::{path::Path, time::Duration};
@@ -172,6 +173,11 @@ impl Running {
 
     pub(crate) async fn send(&self, events: Vec<StoredEvent>) {
         self.feed.as_ref().unwrap().send((self.incarnation, events)).await.unwrap();
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub(crate) fn kill(self) {
+        self.task.abort();
     }
 
     pub(crate) async fn stop(self) {
