@@ -42,3 +42,19 @@ begin
     delete from projection.versions where projection = a_projection and version = a_version;
     perform pg_notify('daybook_read', 'versions');
 end $$;
+
+-- For the running projector: only to a version that is to be switched to by itself, and not while
+-- keys are parked that the version which answers has rows of.
+create or replace function projection.switch_when_ready(a_projection text, a_version text)
+returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform from projection.versions where projection = a_projection and version = a_version
+        and state = 'building' and automatic;
+    if not found then return false; end if;
+    perform from projection.parked n
+        where n.projection = a_projection and n.version = a_version and not exists (
+            select from projection.parked o join projection.active using (projection, version)
+            where o.projection = a_projection and o.tenant = n.tenant and o.key = n.key);
+    return not found and projection.switch_to(a_projection, a_version);
+end $$;

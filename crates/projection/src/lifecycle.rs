@@ -137,6 +137,8 @@ pub async fn switch(
         match row {
             Ok(row) if row.get(0) => {
                 show_analysts(client, projection).await?;
+                // other rows, perhaps: whoever follows one looks again
+                tell_positions(client, projection).await?;
                 return Ok(version.clone());
             }
             Ok(_) => {}
@@ -149,6 +151,26 @@ pub async fn switch(
         projection: projection.to_owned(),
         version: short(version).to_owned(),
     })
+}
+
+/// Tells all listeners where the version that answers stands, and that any of its rows may be
+/// another.
+pub(crate) async fn tell_positions(
+    client: &Client,
+    projection: &str,
+) -> Result<(), tokio_postgres::Error> {
+    let rows = client
+        .query(
+            "select tenant, position from projection.active
+             join projection.checkpoints using (projection, version) where projection = $1",
+            &[&projection],
+        )
+        .await?;
+    let payloads: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{projection}:{}:{}", row.get::<_, i32>(0), row.get::<_, i64>(1)))
+        .collect();
+    notify::tell(client, &payloads).await
 }
 
 /// Lets analysts see the version that answers. While one of them is reading, the running projector

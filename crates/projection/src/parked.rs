@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use crate::versions::{VersionState, versions};
+use crate::{definition::schema_of, lifecycle};
 
 /// A key that waits for somebody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,33 +50,29 @@ pub async fn parked(
     Ok(parked.collect())
 }
 
-/// Tries the parked keys of a projection's active version again: all, or the one given. Returns
+/// Tries the parked keys of a projection again, in every version: all, or the one given. Returns
 /// those that were tried, each with what PostgreSQL said if it still can't be folded.
 pub async fn retry(
     client: &Client,
     projection: &str,
     key: Option<&str>,
 ) -> Result<Vec<(Parked, Option<String>)>, tokio_postgres::Error> {
-    let versions = versions(client).await?;
-    let Some(active) = versions
-        .iter()
-        .find(|v| v.definition.name == projection && v.state == VersionState::Active)
-    else {
-        return Ok(Vec::new());
-    };
-    let (schema, name) = (active.definition.schema(), &active.definition.name);
     let mut tried = Vec::new();
     for parked in parked(client, Some(projection)).await? {
-        if parked.version != active.definition.version || key.is_some_and(|key| key != parked.key) {
+        if key.is_some_and(|key| key != parked.key) {
             continue;
         }
+        let schema = schema_of(projection, &parked.version);
         let row = client
             .query_one(
-                &format!("select {schema}.{name}__retry($1, $2)"),
+                &format!("select {schema}.{projection}__retry($1, $2)"),
                 &[&parked.tenant, &parked.key],
             )
             .await?;
-        tried.push((parked, row.get(0)));
+        tried.push((parked, row.get::<_, Option<String>>(0)));
+    }
+    if tried.iter().any(|(_, error)| error.is_none()) {
+        lifecycle::tell_positions(client, projection).await?;
     }
     Ok(tried)
 }

@@ -22,6 +22,10 @@ const STAGE_EVENTS: usize = 5_000;
 const STAGE_BYTES: usize = 8 * 1024 * 1024;
 /// So few positions may be missing when the old rows are locked for the last piece.
 const LAST_PIECE_POSITIONS: i64 = 5_000;
+/// How often the lock is tried, and the wait between: that of a rebuild which was killed is held
+/// until the server has noticed.
+const LOCK_TRIES: u32 = 10;
+const LOCK_WAIT: Duration = Duration::from_millis(200);
 
 /// Where a rebuild reads events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +122,8 @@ pub async fn rebuild(
         resumed: 0,
     };
     let result = rebuild.run(source).await;
-    connection.abort(); // with it goes the lock
+    rebuild.client.execute("select pg_advisory_unlock_all()", &[]).await.ok();
+    connection.abort(); // whatever happened: with it goes the lock
     let resumed = rebuild.resumed;
     let (positions, changed_rows) = result?;
     Ok(RebuildReport {
@@ -151,16 +156,13 @@ struct Staged {
 impl Rebuild<'_> {
     async fn run(&mut self, source: Source) -> Result<(Vec<(i32, i64)>, i64), RebuildError> {
         let Definition { name, version, .. } = &self.definition.clone();
-        let locked: bool = self
-            .client
-            .query_one(
-                "select pg_try_advisory_lock(hashtext('daybook.projection.rebuild'), hashtext($1))",
-                &[name],
-            )
-            .await?
-            .get(0);
-        if !locked {
-            return Err(RebuildError::Busy(name.clone()));
+        let mut tries = 0;
+        while !self.lock().await? {
+            tries += 1;
+            if tries == LOCK_TRIES {
+                return Err(RebuildError::Busy(name.clone()));
+            }
+            tokio::time::sleep(LOCK_WAIT).await;
         }
         self.client.batch_execute("set timezone = 'UTC'; set jit = off").await?;
         if self.deps.anew || !self.can_go_on(source).await? {
@@ -202,6 +204,18 @@ impl Rebuild<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Takes the lock of this projection's rebuilds, if it is free.
+    async fn lock(&self) -> Result<bool, RebuildError> {
+        let row = self
+            .client
+            .query_one(
+                "select pg_try_advisory_lock(hashtext('daybook.projection.rebuild'), hashtext($1))",
+                &[&self.definition.name],
+            )
+            .await?;
+        Ok(row.get(0))
     }
 
     /// Whether an earlier rebuild from the same source, and of the same history, left something.

@@ -174,8 +174,12 @@ impl Database {
     pub(crate) async fn rebuild(&self, catalogue: &Catalogue, pieces: Option<i64>) -> i64 {
         let mut changed = 0;
         for projection in catalogue.projections() {
-            let deps =
-                RebuildDeps { config: self.config.clone(), feed: None, piece_positions: pieces };
+            let deps = RebuildDeps {
+                config: self.config.clone(),
+                feed: None,
+                piece_positions: pieces,
+                anew: false,
+            };
             let report = rebuild(&deps, &projection.name, Source::Journal, &|_, _| {}).await;
             changed += report.unwrap().changed_rows;
         }

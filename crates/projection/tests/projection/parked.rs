@@ -152,6 +152,45 @@ async fn a_corrected_version_has_nothing_parked() {
 }
 
 #[tokio::test]
+async fn a_version_that_parks_what_the_one_before_has_is_not_switched_to_by_itself() {
+    let folder = parking();
+    folder.write("apply.sql", "r.n := r.n + abs((e.data->>'n')::bigint);");
+    let (database, mut client) = installed(&folder.load()).await;
+    append(&client, 1, &[put("a", 1), put("b", -1), put("b", 1)]).await;
+    let running = Running::start(&database).await;
+    caught_up(&client, &[]).await;
+    folder.write("apply.sql", POISONED);
+    install(&mut client, &folder.load()).await.unwrap();
+    until("it has caught up", async || {
+        let all = status(&client).await.unwrap();
+        all.len() == 2 && all[1].position == 3 && all[1].parked == 1
+    })
+    .await;
+    let refused = "select projection.switch_when_ready(projection, version)
+                   from projection.versions where state = 'building'";
+    assert!(!client.query_one(refused, &[]).await.unwrap().get::<_, bool>(0));
+    assert_eq!(status(&client).await.unwrap()[1].state, VersionState::Building);
+
+    let source: String = client
+        .query_one(
+            "select pg_get_functiondef(p.oid) from pg_proc p join projection.versions v
+                on v.schema = p.pronamespace::regnamespace::text
+             where proname = 'sums__apply' and state = 'building'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    let fixed = source.replace("raise exception 'no negative numbers'", "return r");
+    client.batch_execute(&fixed).await.unwrap();
+    let tried = retry(&client, "sums", None).await.unwrap();
+    assert!(tried.len() == 1 && tried[0].1.is_none(), "{tried:?}");
+    until("it answers", async || status(&client).await.unwrap()[1].state == VersionState::Retired)
+        .await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn an_event_whose_keys_are_unknown_stops_also_what_parks() {
     let folder = parking();
     folder.write("key.sql", "select (e.data->>'id')::uuid::text as id, null::jsonb as part");

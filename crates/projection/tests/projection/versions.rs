@@ -7,7 +7,8 @@ use crate::kit::folder::{APPLY, Folder, QUERY, TABLE, TOML, put};
 use crate::kit::{Database, Running, append, caught_up, installed, journal, rows, until};
 use daybook_projection::{
     Catalogue, Change, LifecycleError, PrincipalScope, Queries, QueryError, ReadPositions,
-    VersionState, add, drop_projection, drop_version, install, status, switch,
+    RebuildDeps, Source, VersionState, add, drop_projection, drop_version, install, rebuild,
+    status, switch,
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -132,6 +133,13 @@ async fn versions_change_under_load_and_no_query_fails_or_goes_back() {
             .unwrap()
             .get(0);
         assert_eq!(switch(&client, "sums", Some(&old)).await.unwrap(), old);
+        let deps = RebuildDeps {
+            config: database.config.clone(),
+            feed: None,
+            piece_positions: Some(500),
+            anew: false,
+        };
+        rebuild(&deps, "sums", Source::Journal, &|_, _| {}).await.unwrap();
         let newest = folder.load().projections()[0].version().to_owned();
         switch(&client, "sums", Some(&newest)).await.unwrap();
         drop_version(&client, "sums", &old).await.unwrap();
