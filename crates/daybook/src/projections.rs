@@ -105,7 +105,7 @@ async fn check(settings: &Settings, dir: &Path) -> anyhow::Result<ExitCode> {
             .filter(|kind| !known.contains(kind))
             .collect();
         let result = if unknown.is_empty() {
-            Ok(format!("{} types", definition.events.len()))
+            Ok(definition.events.join(", "))
         } else {
             Err(unknown.iter().map(|kind| format!("there is no event type {kind}")).collect())
         };

@@ -49,11 +49,28 @@ pub enum InstallError {
 pub(crate) fn database_detail(error: &tokio_postgres::Error) -> String {
     let Some(db) = error.as_db_error() else { return error.to_string() };
     let mut text = db.message().to_owned();
-    for more in [db.detail(), db.hint(), db.where_()].into_iter().flatten() {
+    for more in [db.detail(), db.hint()].into_iter().flatten() {
         text.push_str("; ");
         text.push_str(&more.replace('\n', " "));
     }
+    for place in db.where_().into_iter().flat_map(places) {
+        text.push_str("; in ");
+        text.push_str(&place);
+    }
     text
+}
+
+/// The folder's own functions that an error comes from, without the engine's statements around them.
+fn places(context: &str) -> impl Iterator<Item = String> {
+    context.lines().filter_map(|line| {
+        if let Some(function) = line.strip_prefix("SQL function ") {
+            return Some(function.to_owned());
+        }
+        let function = line.strip_prefix("PL/pgSQL function ")?;
+        let (name, _) = function.split_once('(')?;
+        let (_, place) = function.rsplit_once(") ")?;
+        (name.ends_with("__apply") || !name.contains("__")).then(|| format!("{name} {place}"))
+    })
 }
 
 /// Brings the engine's own tables to this program's version. Safe to run again.
@@ -334,4 +351,19 @@ pub(crate) async fn table_columns(
         key: row.get(4),
     });
     Ok(columns.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::places;
+
+    #[test]
+    fn of_an_errors_context_only_the_folders_functions_are_shown() {
+        let context = "SQL statement \"with event as (\n  select 1)\"\n\
+            PL/pgSQL function read_t_0.t__apply(read_t_0.t__row,projection.event) line 7 at RAISE\n\
+            SQL function \"t__keys\" statement 1\n\
+            PL/pgSQL function read_t_0.t__advance(integer,uuid) line 8 at SQL statement";
+        let shown: Vec<_> = places(context).collect();
+        assert_eq!(shown, ["read_t_0.t__apply line 7 at RAISE", "\"t__keys\" statement 1"]);
+    }
 }
