@@ -12,15 +12,13 @@
 
 mod kit;
 
-use std::{process::Stdio, sync::Arc};
+use std::process::Stdio;
 
 use clap::Parser;
-use daybook_journal::{Writer, WriterConfig};
 use serde_json::{Value, json};
 use tokio::process::Command;
-use tokio_util::sync::CancellationToken;
 
-use kit::{Database, Rate, Server, floors::Floors, median, notes, rounded};
+use kit::{Database, Rate, Server, floors::Floors, median, rounded};
 
 /// Commands accepted a second by the journal, beside floors that promise less
 #[derive(Debug, Parser)]
@@ -55,7 +53,7 @@ async fn main() {
     if let Some(child) = &arguments.child {
         let callers = child[1].parse().expect("a number of callers");
         let database = Database::named(&server, &child[0]);
-        let rate = journal(&database, callers, arguments.seconds).await;
+        let rate = kit::append(&database, callers, arguments.seconds).await;
         println!("{}", json!([rate.per_s, rate.p50_ms, rate.p99_ms]));
         return;
     }
@@ -70,34 +68,9 @@ async fn main() {
     }
 }
 
-/// The journal's own interface, one process.
-async fn journal(database: &Database, callers: usize, seconds: u64) -> Rate {
-    let (writer, task) = Writer::new(
-        database.config(),
-        kit::tenant(),
-        Arc::new(notes::Notes),
-        kit::keys(),
-        WriterConfig::default(),
-    );
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(task.run(stop.clone()));
-    let rate = kit::callers(callers, seconds, move |_caller| {
-        let writer = writer.clone();
-        async move {
-            let outcome = writer.submit(notes::submission(notes::new_stream())).await;
-            outcome.expect("the command is accepted");
-            1
-        }
-    })
-    .await;
-    stop.cancel();
-    running.await.expect("the writer ends");
-    rate
-}
-
 async fn fresh_journal(server: &Server, callers: usize, seconds: u64) -> Rate {
     let database = server.database().await;
-    let rate = journal(&database, callers, seconds).await;
+    let rate = kit::append(&database, callers, seconds).await;
     database.remove().await;
     rate
 }

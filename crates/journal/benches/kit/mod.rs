@@ -20,8 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daybook_journal::{MacKeys, Reader, Tenant};
+use daybook_journal::{MacKeys, Reader, Tenant, Writer, WriterConfig};
 use tokio_postgres::{Client, Config, NoTls};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Callers run for so long before anything is counted.
@@ -83,6 +84,13 @@ impl Database {
 
     pub(crate) async fn client(&self) -> Client {
         connect(&self.config()).await
+    }
+
+    /// Its address as a URL, for programs of PostgreSQL's.
+    pub(crate) fn url(&self) -> String {
+        let url = std::env::var("DATABASE_URL").expect("it was there before");
+        let (server, _name) = url.rsplit_once('/').expect("it names a database");
+        format!("{server}/{}", self.name)
     }
 
     pub(crate) async fn remove(self) {
@@ -153,6 +161,27 @@ where
         p50_ms: percentile(&micros, 50),
         p99_ms: percentile(&micros, 99),
     }
+}
+
+/// Commands accepted by the journal's own interface, one process, each in a stream of its own.
+pub(crate) async fn append(database: &Database, count: usize, seconds: u64) -> Rate {
+    let config = WriterConfig::default();
+    let (writer, task) =
+        Writer::new(database.config(), tenant(), Arc::new(notes::Notes), keys(), config);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(task.run(stop.clone()));
+    let rate = callers(count, seconds, move |_caller| {
+        let writer = writer.clone();
+        async move {
+            let outcome = writer.submit(notes::submission(notes::new_stream())).await;
+            outcome.expect("the command is accepted");
+            1
+        }
+    })
+    .await;
+    stop.cancel();
+    running.await.expect("the writer ends");
+    rate
 }
 
 /// Percentile of sorted microseconds, in milliseconds.
