@@ -129,7 +129,10 @@ pub(crate) async fn by_key(
         });
     }
     let found = app.reader.command(principal.tenant, &principal.id, key).await?;
-    match found.ok_or(Failure::UnknownKey)?.verdict {
+    let found = found.ok_or(Failure::UnknownKey)?;
+    // An answer from here counts as the command's own, so it must be as certain.
+    app.reader.await_durable().await?;
+    match found.verdict {
         Verdict::Refused(refusal) => {
             let problem = Problem::refusal(refusal).to_json();
             let body = json!({"outcome": "refused", "problem": problem});

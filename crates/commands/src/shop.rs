@@ -10,7 +10,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use daybook_journal::{
-    IdempotencyKey, IfMatch, Meta, Outcome, Submission, SubmitError, Writer, canonical,
+    IdempotencyKey, IfMatch, Meta, NotReady, Outcome, Submission, SubmitError, Writer, canonical,
 };
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -80,9 +80,12 @@ impl Shop {
         Self { inner: Arc::new(Inner { writers, seal, fingerprint_key }) }
     }
 
-    /// Whether the writers of all tenants are running.
-    pub fn is_alive(&self) -> bool {
-        self.inner.writers.values().all(Writer::is_alive)
+    /// Whether the writers of all tenants can write, as far as they know; else the first that can't,
+    /// by the tenant's name.
+    pub fn ready(&self) -> Result<(), (String, NotReady)> {
+        self.inner.writers.values().try_for_each(|writer| {
+            writer.ready().map_err(|trouble| (writer.tenant().name.clone(), trouble))
+        })
     }
 
     /// Decides and appends a command; [`SubmitError::Overloaded`] at once when the tenant's queue

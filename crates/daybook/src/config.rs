@@ -56,6 +56,12 @@ pub(crate) struct Settings {
     pub(crate) database_connections: usize,
     /// Commands that may wait in front of a tenant's writer.
     pub(crate) queue_commands: usize,
+    /// Commands that are decided and committed together, at most.
+    pub(crate) batch_commands: usize,
+    /// Events after which such a batch takes no further command.
+    pub(crate) batch_events: usize,
+    /// Events of a stream after which its state is written down again as a snapshot.
+    pub(crate) snapshot_events: i32,
     /// Memory for the states of streams that each tenant's writer keeps, MiB.
     pub(crate) cache_mib: usize,
     /// Bytes of one event's data and meta.
@@ -128,6 +134,9 @@ impl Default for Settings {
             secrets_dir: PathBuf::from(".daybook/secrets"),
             database_connections: 16,
             queue_commands: 4_096,
+            batch_commands: 500,
+            batch_events: 10_000,
+            snapshot_events: 1_000,
             cache_mib: 64,
             event_bytes: 1 << 20,
             events_per_command: 5_000,
@@ -238,6 +247,9 @@ impl Settings {
         at_least("topic_min_insync", usize::try_from(self.topic_min_insync).unwrap_or(0), 1)?;
         at_least("database_connections", self.database_connections, 4)?;
         at_least("queue_commands", self.queue_commands, 1)?;
+        at_least("batch_commands", self.batch_commands, 1)?;
+        at_least("batch_events", self.batch_events, 1)?;
+        at_least("snapshot_events", usize::try_from(self.snapshot_events).unwrap_or(0), 1)?;
         at_least("cache_mib", self.cache_mib, 1)?;
         at_least("event_bytes", self.event_bytes, 1024)?;
         at_least("events_per_command", self.events_per_command, 1)?;

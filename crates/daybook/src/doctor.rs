@@ -7,6 +7,7 @@ use daybook_commands::schemas;
 use daybook_journal::{
     EventVersion, Reader,
     activation::{self, Activated},
+    check_durability,
 };
 use daybook_projection::VersionState;
 use tokio_postgres::Client;
@@ -76,22 +77,12 @@ async fn version(client: &Client) -> anyhow::Result<String> {
 }
 
 async fn durability(client: &Client) -> anyhow::Result<String> {
-    for (name, allowed) in [
-        ("fsync", &["on"][..]),
-        ("synchronous_commit", &["on", "remote_apply"][..]),
-        ("full_page_writes", &["on"][..]),
-    ] {
-        let value: String = client
-            .query_one("select current_setting($1)", &[&name])
-            .await
-            .with_context(|| name.to_owned())?
-            .get(0);
-        anyhow::ensure!(
-            allowed.contains(&value.as_str()),
-            "{name} is {value}: acknowledged commands could be lost; set it to {}",
-            allowed[0]
-        );
-    }
+    check_durability(client).await??;
+    let pages: String = client.query_one("show full_page_writes", &[]).await?.get(0);
+    anyhow::ensure!(
+        pages == "on",
+        "full_page_writes is {pages}: a power cut can tear pages; set it to on"
+    );
     Ok("fsync, synchronous_commit and full_page_writes are on".to_owned())
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use daybook_api::{ApiDeps, Check, Limits};
 use daybook_feed::Relay;
 use daybook_identity::ApiKeys;
-use daybook_journal::{Heads, Janitor, JanitorSettings, Reader};
+use daybook_journal::{Heads, Janitor, JanitorSettings, Reader, check_durability};
 use daybook_projection::{Projector, ProjectorSettings, Queries, ReadPositions};
 use daybook_work::{SandboxGateway, Worker, WorkerDeps, WorkerSettings};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -172,6 +172,8 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
     let writing = access.get(&Role::Serve).or(access.get(&Role::Work));
     let shop = match writing.zip(activations) {
         Some((own, activations)) => {
+            // What is acknowledged must be kept: it is refused at once, not with the first command.
+            check_durability(&**own.pool.get().await?).await??;
             let (shop, writers) =
                 wiring::shop(settings, &own.config, &secrets, &tenants, &activations)?;
             for writer in writers {
@@ -275,7 +277,7 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
                 name: "writer",
                 required: true,
                 probe: Arc::new(move || {
-                    if writers.is_alive() { Ok(()) } else { Err("stopped".to_owned()) }
+                    writers.ready().map_err(|(tenant, trouble)| format!("{tenant}: {trouble}"))
                 }),
             }],
             limits: Limits {

@@ -103,6 +103,9 @@ pub(crate) fn shop(
 ) -> anyhow::Result<(Shop, Vec<WriterTask<ShopModel>>)> {
     let limits = WriterConfig {
         queue_commands: settings.queue_commands,
+        batch_commands: settings.batch_commands,
+        batch_events: settings.batch_events,
+        snapshot_events: settings.snapshot_events,
         cache_bytes: settings.cache_mib << 20,
         event_bytes: settings.event_bytes,
         command_events: settings.events_per_command,

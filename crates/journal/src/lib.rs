@@ -112,6 +112,7 @@
 
 pub mod activation;
 pub mod canonical;
+mod durability;
 mod event;
 mod follow;
 mod janitor;
@@ -125,6 +126,7 @@ mod upcast;
 mod writer;
 
 pub use activation::{Activations, EventVersion, NotActivated};
+pub use durability::{NotDurable, check_durability};
 pub use event::{Meta, StoredEvent, Tenant};
 pub use follow::{Heads, HeadsTask};
 pub use janitor::{Janitor, JanitorSettings, Swept};
@@ -136,4 +138,4 @@ pub use submission::{
     Accepted, IdempotencyKey, IfMatch, Outcome, Retry, Submission, SubmitError, Verdict,
 };
 pub use upcast::{BrokenChain, Upcaster, Upcasters};
-pub use writer::{Pending, Writer, WriterConfig, WriterTask};
+pub use writer::{NotReady, Pending, Writer, WriterConfig, WriterTask};

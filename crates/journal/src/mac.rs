@@ -62,6 +62,12 @@ impl Leaf<'_> {
     }
 }
 
+/// Whether a name of a stream or type may stand in a leaf as it is: it has no character that JSON
+/// escapes.
+pub(crate) fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\')
+}
+
 impl MacKeys {
     /// Keys by number; the highest number signs, all of them verify. `None` without any key.
     pub fn new(keys: BTreeMap<u8, Vec<u8>>) -> Option<Self> {

@@ -129,7 +129,8 @@ impl<S> Loaded<S> {
 /// What an accepted command does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision<E> {
-    /// Events in the order in which they are appended, each with its stream.
+    /// Events in the order in which they are appended, each with its stream. A stream's name is
+    /// text without control characters, `"` and `\`; an event type's likewise.
     pub events: Vec<(String, E)>,
     /// Work to be done because of them, written in the same transaction.
     pub jobs: Vec<NewJob>,

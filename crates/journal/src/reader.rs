@@ -141,6 +141,9 @@ const EVENT_COLUMNS: &str = "tenant, position, stream, version, type, schema_ver
 /// Longest that one read may take; a page is bounded, so more means trouble.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Longest wait for the proof that what can be read is durable.
+const DURABLE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Reads the journal through a pool of connections. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Reader {
@@ -307,6 +310,23 @@ impl Reader {
         let statement = client.prepare_cached(include_str!("reader/streams.sql")).await?;
         let rows = client.query(&statement, &[&tenant, &prefix, &after, &limit]).await?;
         Ok(rows.iter().map(end_from).collect())
+    }
+
+    /// Waits until everything that can be read now is as durable as what a writer acknowledges: on
+    /// disk, and on the standbys that are waited for. Who says "accepted" of what it has read, and
+    /// not written, asks this first: it may be visible and not replicated, where a commit's wait for
+    /// the standby was called off.
+    pub async fn await_durable(&self) -> Result<(), JournalError> {
+        let client = self.pool.get().await?;
+        let prove = "select pg_logical_emit_message(true, 'daybook', 'reader')";
+        match tokio::time::timeout(DURABLE_TIMEOUT, client.execute(prove, &[])).await {
+            Ok(proven) => Ok(proven.map(|_one| ())?),
+            Err(_elapsed) => {
+                // It is still busy: nobody else should wait behind this.
+                drop(deadpool_postgres::Object::take(client));
+                Err(JournalError::Timeout(DURABLE_TIMEOUT))
+            }
+        }
     }
 
     /// What the command with that idempotency key ended in; `None`: no such key (any more).

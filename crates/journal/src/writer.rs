@@ -5,6 +5,7 @@
 
 mod batch;
 mod cache;
+mod condition;
 mod queue;
 mod session;
 mod side;
@@ -25,7 +26,8 @@ use tokio::{
     time::Instant,
 };
 
-pub use self::task::WriterTask;
+use self::condition::Condition;
+pub use self::{condition::NotReady, task::WriterTask};
 use crate::{
     event::Tenant,
     mac::MacKeys,
@@ -111,12 +113,17 @@ impl<C> Item<C> {
 /// Takes commands for one tenant. Cheap to clone.
 pub struct Writer<M: Model> {
     queue: mpsc::Sender<Item<M::Command>>,
+    condition: Condition,
     tenant: Tenant,
 }
 
 impl<M: Model> Clone for Writer<M> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), tenant: self.tenant.clone() }
+        Self {
+            queue: self.queue.clone(),
+            condition: self.condition.clone(),
+            tenant: self.tenant.clone(),
+        }
     }
 }
 
@@ -175,8 +182,17 @@ impl<M: Model> Writer<M> {
         settings: WriterConfig,
     ) -> (Self, WriterTask<M>) {
         let (queue, commands) = mpsc::channel(settings.queue_commands);
-        let task = WriterTask::new(config, tenant.clone(), model, keys, settings, commands);
-        (Self { queue, tenant }, task)
+        let condition = Condition::default();
+        let task = WriterTask::new(
+            config,
+            tenant.clone(),
+            model,
+            keys,
+            settings,
+            commands,
+            condition.clone(),
+        );
+        (Self { queue, condition, tenant }, task)
     }
 
     /// The tenant it writes to.
@@ -184,9 +200,13 @@ impl<M: Model> Writer<M> {
         &self.tenant
     }
 
-    /// Whether its task is still running.
-    pub fn is_alive(&self) -> bool {
-        !self.queue.is_closed()
+    /// Whether its task is running and nothing that it knows of keeps it from writing. It takes
+    /// commands all the same: they are answered as they can be.
+    pub fn ready(&self) -> Result<(), NotReady> {
+        if self.queue.is_closed() {
+            return Err(NotReady::Stopped);
+        }
+        self.condition.get()
     }
 
     /// Decides and appends a command; a full queue is answered at once.

@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use bank::{Bank, Command, Database, accepted, check_history, submission};
+use bank::{
+    Bank, Command, Database, accepted, check_history, hold_lock, refused, submission, until_waiting,
+};
 use daybook_journal::{Outcome, StoredEvent, SubmitError, Verdict, WriterConfig};
 use futures::future::join_all;
 use serde_json::Value;
@@ -86,7 +88,7 @@ async fn nobody_decides_on_what_others_have_changed_meanwhile() {
         assert!(outcome.is_ok(), "{key}: {outcome:?}");
         assert_eq!(position(outcome), last.get(key).copied(), "{key}");
     }
-    assert!(outcomes.iter().any(|(_, outcome)| !accepted(outcome)), "some are refused");
+    assert!(outcomes.iter().any(|(_, outcome)| refused(outcome)), "some are refused");
     database.drop().await;
 }
 
@@ -117,7 +119,7 @@ async fn what_was_decided_on_a_batch_that_failed_is_decided_again() {
         }
         tokio::spawn(task.run(tokio_util::sync::CancellationToken::new()));
         let outcomes = join_all(pending).await;
-        assert!(!accepted(&outcomes[20]), "{name}: the account holds 100");
+        assert!(refused(&outcomes[20]), "{name}: the account holds 100");
         let others = outcomes.iter().enumerate().filter(|(index, _)| ![0, 20].contains(index));
         for (index, outcome) in others {
             assert!(accepted(outcome), "{name}: {index} {outcome:?}");
@@ -152,7 +154,7 @@ async fn a_head_is_more_than_its_position() {
         .await
         .unwrap();
     let large = writer.submit(submission("3", Command::withdraw("a", 50))).await;
-    assert!(!accepted(&large), "the account holds 6: {large:?}");
+    assert!(refused(&large), "the account holds 6: {large:?}");
     assert!(accepted(&writer.submit(submission("4", Command::withdraw("a", 6))).await));
     database.drop().await;
 }
@@ -220,7 +222,7 @@ async fn a_long_stream_is_read_from_its_snapshot() {
         let writer = database.writer_of(bank.clone(), settings.clone());
         let large =
             writer.submit(submission(&format!("large {count}"), Command::withdraw("a", 501))).await;
-        assert!(!accepted(&large), "500 are there");
+        assert!(refused(&large), "500 are there");
         let exact = format!("exact {count}");
         assert!(accepted(&writer.submit(submission(&exact, Command::withdraw("a", 500))).await));
         let back = format!("back {count}");
@@ -247,54 +249,55 @@ async fn a_long_stream_is_read_from_its_snapshot() {
 async fn a_stream_that_was_empty_is_not_taken_for_empty_later() {
     let database = Database::create().await;
     let [writer, other] = [database.writer(), database.writer()];
-    assert!(!accepted(&writer.submit(submission("1", Command::withdraw("a", 5))).await));
+    assert!(refused(&writer.submit(submission("1", Command::withdraw("a", 5))).await));
     assert!(accepted(&other.submit(submission("2", Command::deposit("a", 5))).await));
     assert!(accepted(&writer.submit(submission("3", Command::withdraw("a", 5))).await));
     assert_eq!(balances(&check_history(&database).await)["account-a"], 0);
     database.drop().await;
 }
 
-/// The read of account `a` takes its view of the database and then takes its time; meanwhile
-/// somebody else empties the account, and the writer hears of that through another command.
+/// The read of account `a` takes its view of the database and is then held up; meanwhile somebody
+/// else empties the account, and the writer hears of that through another command.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_append_during_a_read_counts() {
     let database = Database::create().await;
     let other = database.writer();
-    for command in [Command::deposit("a", 100), Command::note("a", "slow to read")] {
+    let note = Command::note("a", "slow to read");
+    // The last one is the other writer's head, which it reads when it looks what came after.
+    for command in [Command::deposit("a", 100), note, Command::deposit("c", 1)] {
         let key = format!("{command:?}");
         assert!(accepted(&other.submit(submission(&key, command)).await));
     }
+    // Whoever reads a note waits for a lock of the test's.
     let slowly =
         "create or replace function journal.upcast(type text, schema_version smallint, data jsonb)
         returns jsonb language plpgsql volatile as $$
         begin
-            if type = 'Noted' then perform pg_sleep(1.5); end if;
+            if type = 'Noted' then perform pg_advisory_xact_lock_shared(1684107371, 77); end if;
             return data;
         end $$";
     database.client().await.batch_execute(slowly).await.unwrap();
-
     let writer = database.writer();
     assert!(accepted(&writer.submit(submission("b1", Command::deposit("b", 1))).await));
     let send = |writer: &daybook_journal::Writer<Bank>, key: &str, command| {
         let (writer, command) = (writer.clone(), submission(key, command));
         tokio::spawn(async move { writer.submit(command).await })
     };
-    let pause = || tokio::time::sleep(Duration::from_millis(200));
     // Whoever wants to append waits, in the order of asking.
-    let client = database.client().await;
-    client.batch_execute("begin; select journal.lock(1)").await.unwrap();
+    let (appends, reads) = (hold_lock(&database, 1).await, hold_lock(&database, 77).await);
     let early = send(&other, "early", Command::withdraw("a", 100));
-    pause().await;
+    until_waiting(&database, 1).await;
     let warm = send(&writer, "b2", Command::deposit("b", 1));
-    pause().await;
+    until_waiting(&database, 2).await;
     let late = send(&writer, "late", Command::withdraw("a", 100));
-    pause().await;
-    client.batch_execute("commit").await.unwrap();
+    until_waiting(&database, 3).await;
+    appends.batch_execute("commit").await.unwrap();
 
     assert!(accepted(&early.await.unwrap()));
     assert!(accepted(&warm.await.unwrap()), "it finds another head, and is decided again");
     assert!(!late.is_finished(), "its read is still under way");
-    assert!(!accepted(&late.await.unwrap()), "the account is empty");
+    reads.batch_execute("commit").await.unwrap();
+    assert!(refused(&late.await.unwrap()), "the account is empty");
     assert_eq!(balances(&check_history(&database).await)["account-a"], 0);
     database.drop().await;
 }

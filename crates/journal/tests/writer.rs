@@ -6,7 +6,7 @@ mod bank;
 
 use std::time::Duration;
 
-use bank::{Command, Database, accepted, check_history, submission};
+use bank::{Command, Database, accepted, check_history, refused, submission};
 use daybook_journal::{SubmitError, Verdict, WriterConfig};
 use futures::future::join_all;
 
@@ -65,8 +65,8 @@ async fn refusals_are_remembered_for_clients_only() {
     let client = submission("c", Command::withdraw("a", 5));
     let mut backend = submission("b", Command::withdraw("a", 5));
     backend.key.remember_refusals = false;
-    assert!(!accepted(&writer.submit(client.clone()).await));
-    assert!(!accepted(&writer.submit(backend.clone()).await));
+    assert!(refused(&writer.submit(client.clone()).await));
+    assert!(refused(&writer.submit(backend.clone()).await));
     assert!(accepted(&writer.submit(submission("d", Command::deposit("a", 50))).await));
     let again = writer.submit(client).await.unwrap();
     assert!(again.repeated && matches!(again.verdict, Verdict::Refused(_)));

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     canonical,
     event::Tenant,
-    mac::{Leaf, MacKeys},
+    mac::{self, Leaf, MacKeys},
     model::{Decision, Encoded, Loaded, Model},
     record,
     submission::{Accepted, Outcome, Submission, SubmitError, Verdict},
@@ -396,6 +396,12 @@ fn decide_one<M: Model>(
     let mut touched = Vec::new();
     for (stream, event) in &decision.events {
         let wire = rules.model.encode(event).map_err(SubmitError::from)?;
+        if let Some(name) =
+            [stream.as_str(), wire.kind].into_iter().find(|name| !mac::is_plain(name))
+        {
+            let broken = format!("{name:?} is no name of a stream or an event type");
+            return Err(SubmitError::Unstorable(broken).into());
+        }
         let data = canonical::to_vec(&wire.data).map_err(|broken| unstorable(wire.kind, broken))?;
         limit("event_bytes", data.len() + meta.len(), settings.event_bytes)?;
         let before = if let Some(cached) = changed.remove(stream) {

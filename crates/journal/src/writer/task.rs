@@ -4,14 +4,20 @@
 //! appended by one call that takes the tenant's lock, compares the head, writes and commits. While
 //! that is under way the next batch is read for, on the other connection, decided on top of what
 //! the one under way will leave, and sent after it: should that one not commit, this one's head
-//! doesn't exist, so nothing of it is written and it is decided again. If somebody else has appended meanwhile nothing is written; the writer then takes the
-//! lock first, folds what was appended, and decides while it holds the lock, where nobody can make
-//! it miss a second time.
+//! doesn't exist, so nothing of it is written and it is decided again. If somebody else has
+//! appended meanwhile nothing is written; the writer then takes the lock first, folds what was
+//! appended, and decides while it holds the lock, where nobody can make it miss a second time.
 //!
 //! Why every decision is taken on current state: a stream in memory has every event up to the head
 //! that the writer knows. What others append is folded into all of them, streams being read at
 //! that time included (`kept`); what this writer appends concerns streams in memory only. A stream
 //! read later than that head may have newer events, and then the append finds another head.
+//!
+//! This file is the loop: what is waited for, and what is sent when. [`outcome`] has what became of
+//! a batch, [`memory`] what is known of streams.
+
+mod memory;
+mod outcome;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -25,27 +31,20 @@ use futures::{
     FutureExt,
     future::{BoxFuture, MaybeDone, maybe_done},
 };
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Item, WriterConfig,
+    Item, NotReady, WriterConfig,
     batch::{Batch, NotTaken, Rules, View},
-    cache::{Cache, Cached},
+    cache::Cache,
+    condition::Condition,
     queue::Queue,
-    session::{
-        Appended, ReadEvent, ReadSnapshot, ReadStreams, Session, SessionError, Tail, TakenKey,
-    },
+    session::{Appended, ReadEvent, ReadStreams, Session, SessionError, Tail},
     side::{Side, Snapshot},
 };
-use crate::{
-    event::Tenant,
-    mac::MacKeys,
-    model::Model,
-    submission::{Outcome, SubmitError},
-};
+use crate::{event::Tenant, mac::MacKeys, model::Model};
 
 /// Batches in a row that must find nobody else writing before the lock is no longer taken first.
 const ALONE_AFTER_BATCHES: u32 = 3;
@@ -67,6 +66,7 @@ pub struct WriterTask<M: Model> {
     config: tokio_postgres::Config,
     rules: Rules<M>,
     commands: mpsc::Receiver<Item<M::Command>>,
+    condition: Condition,
     committed: watch::Sender<i64>,
     snapshots: Option<([u8; 32], mpsc::Sender<Snapshot>)>,
     /// What the other end of `snapshots` is given to when the task runs.
@@ -126,11 +126,13 @@ impl<M: Model> WriterTask<M> {
         keys: MacKeys,
         settings: WriterConfig,
         commands: mpsc::Receiver<Item<M::Command>>,
+        condition: Condition,
     ) -> Self {
         let (offered, wanted) = mpsc::channel(SNAPSHOTS_WAITING);
         Self {
             config,
             commands,
+            condition,
             committed: watch::channel(0).0,
             snapshots: model.snapshots().map(|fingerprint| (fingerprint, offered)),
             snapshots_wanted: Some(wanted),
@@ -152,9 +154,11 @@ impl<M: Model> WriterTask<M> {
         let wanted = self.snapshots_wanted.take().expect("a task runs once");
         let tenant = self.rules.tenant.id;
         let side = Side::new(self.config.clone(), tenant, self.committed.subscribe(), wanted);
+        let (condition, config) = (self.condition.clone(), self.config.clone());
         tokio::select! {
             () = self.work(shutdown) => {}
             () = side.run() => {}
+            () = condition.watch(&config) => {}
         }
     }
 
@@ -174,6 +178,9 @@ impl<M: Model> WriterTask<M> {
             };
             self.recall();
             let Err(error) = worked else { return };
+            if let SessionError::Durability(_) = error {
+                self.condition.set(NotReady::NotDurable);
+            }
             tracing::warn!(%error, tenant = self.rules.tenant.name, "journal connection lost");
             metrics::counter!("daybook_journal_connection_lost_total").increment(1);
             if shutdown.is_cancelled() {
@@ -470,264 +477,6 @@ impl<M: Model> WriterTask<M> {
                 *flight = Flight::Appending(VecDeque::from([sending]));
             }
         }
-    }
-
-    /// The first batch that was sent is in the journal: the next one goes, then callers are
-    /// answered.
-    fn has_committed<'s>(&mut self, session: &'s Session, flight: &mut Flight<'s>, position: i64) {
-        if let Flight::Appending(appends) = flight {
-            appends.pop_front();
-            if appends.is_empty() {
-                *flight = Flight::Nothing;
-            }
-        }
-        let Some(mut sent) = self.sent.pop_front() else { return };
-        let changed = std::mem::take(&mut sent.changed);
-        let names: Vec<String> = match &self.snapshots {
-            Some(_) => changed.keys().cloned().collect(),
-            None => Vec::new(),
-        };
-        debug_assert_eq!(position, sent.end().position);
-        self.cache.commit(changed, sent.end().clone());
-        if self.locked_for == 0 && matches!(flight, Flight::Nothing) {
-            self.send(session, flight);
-        }
-        self.answer(sent);
-        self.offer_snapshots(&names);
-        self.cache.shrink(self.queue.needed_since());
-    }
-
-    /// Answers the callers of a batch that has committed.
-    fn answer(&self, batch: Batch<M>) {
-        let position = batch.end().position;
-        self.committed.send_if_modified(|head| {
-            let moved = *head != position;
-            *head = position;
-            moved
-        });
-        metrics::histogram!("daybook_journal_batch_commands")
-            .record(f64::from(u32::try_from(batch.answers.len()).unwrap_or(u32::MAX)));
-        for (item, answer) in batch.items.into_iter().zip(batch.answers) {
-            item.answer(answer.into_outcome());
-        }
-    }
-
-    /// The first batch that was sent is not in the journal, and so those behind it aren't either:
-    /// they were decided on what it would have left, and named a head that doesn't exist. (Only
-    /// one behind a batch without events may have found its head, and then it stands.)
-    async fn has_failed(
-        &mut self,
-        flight: Flight<'_>,
-        failed: Appended,
-    ) -> Result<(), SessionError> {
-        let Some(first) = self.sent.pop_front() else { return Ok(()) };
-        let mut items = Vec::new();
-        if let Flight::Appending(appends) = flight {
-            for mut append in appends.into_iter().skip(1) {
-                let result = match finish(&mut append).await {
-                    Ok(result) => result,
-                    Err(error) => {
-                        // What it came to is unknown: all of them are asked again.
-                        self.recall();
-                        self.queue.put_back(items.into_iter());
-                        self.queue.put_back(first.items.into_iter());
-                        return Err(error);
-                    }
-                };
-                let Some(mut batch) = self.sent.pop_front() else { continue };
-                if let Appended::At(_) = result {
-                    let changed = std::mem::take(&mut batch.changed);
-                    self.cache.commit(changed, batch.end().clone());
-                    self.answer(batch);
-                } else {
-                    items.append(&mut batch.items);
-                }
-            }
-        }
-        self.recall();
-        self.queue.put_back(items.into_iter());
-        match failed {
-            Appended::At(_) => {}
-            Appended::Behind => {
-                metrics::counter!("daybook_journal_head_missed_total").increment(1);
-                self.locked_for = ALONE_AFTER_BATCHES;
-                self.queue.put_back(first.items.into_iter());
-            }
-            Appended::Taken(taken) => self.answer_taken(first.items, &taken),
-            Appended::Refused(reason) => self.halve(first.items, &reason),
-        }
-        Ok(())
-    }
-
-    /// Folds what others have appended; `false` when it doesn't connect to what is known, so that
-    /// everything in memory is gone, and what is being read is of no use.
-    async fn fold_tail(
-        &mut self,
-        tail: Tail,
-        session: &Session,
-        reading: bool,
-    ) -> Result<bool, SessionError> {
-        if !tail.connects {
-            // Too far behind, or another history: start from what is there now.
-            self.cache.restart(session.head().await?);
-            self.recall();
-            self.queue.forget();
-            return Ok(false);
-        }
-        if tail.events.is_empty() {
-            self.locked_for = self.locked_for.saturating_sub(1);
-        } else {
-            self.locked_for = ALONE_AFTER_BATCHES;
-        }
-        if let Some(end) = tail.end {
-            self.cache.advance(end);
-        }
-        // What was decided while waiting for the lock stands if nobody has touched what it rests
-        // on.
-        let touched = tail.events.iter().map(|event| event.stream.as_str());
-        let stands = match &mut self.open {
-            Some(open) => open.moved_behind(self.cache.head(), touched, &self.rules),
-            None => true,
-        };
-        if !stands {
-            self.recall();
-        }
-        for event in tail.events {
-            self.fold(&event);
-            if reading {
-                self.kept.push(event);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Takes in streams that were read, and what others appended to them since they were asked
-    /// for.
-    fn take_in(&mut self, streams: &[String], read: ReadStreams) {
-        for stream in streams {
-            self.cache.begin(stream.clone(), None);
-        }
-        for snapshot in read.snapshots {
-            if let Some(state) = self.thaw(&snapshot) {
-                self.cache.begin(snapshot.stream.clone(), Some((snapshot, state)));
-            } else {
-                // Without it the events behind it are worth nothing: the stream is read again.
-                tracing::warn!(stream = snapshot.stream, "a snapshot can't be used");
-                self.cache.forget(&snapshot.stream);
-                self.distrusted.insert(snapshot.stream);
-            }
-        }
-        for event in &read.events {
-            self.fold(event);
-        }
-        for event in std::mem::take(&mut self.kept) {
-            self.fold(&event);
-        }
-        self.offer_snapshots(streams);
-    }
-
-    fn fold(&mut self, event: &ReadEvent) {
-        if let Err(error) = self.cache.fold(event) {
-            tracing::error!(
-                %error, stream = event.stream, position = event.position,
-                "an event can't be folded; commands that read its stream fail"
-            );
-        }
-    }
-
-    /// Answers those whose keys have records; the others are decided again.
-    fn answer_taken(&mut self, items: Vec<Item<M::Command>>, taken: &[TakenKey]) {
-        let mut others = Vec::new();
-        for item in items {
-            let key = &item.submission.key;
-            let record = taken.iter().find(|t| t.principal == key.principal && t.key == key.key);
-            let Some(record) = record else {
-                others.push(item);
-                continue;
-            };
-            let answer = if record.fingerprint != key.fingerprint {
-                Err(SubmitError::KeyReused)
-            } else if let Some(verdict) = &record.verdict {
-                Ok(Outcome { verdict: verdict.clone(), repeated: true })
-            } else {
-                let damaged = format!("idempotency record {:?} is damaged", key.key);
-                Err(SubmitError::Corrupt(damaged))
-            };
-            item.answer(answer);
-        }
-        self.queue.put_back(others.into_iter());
-    }
-
-    /// PostgreSQL refused a batch for its data: it is halved until the guilty command stands
-    /// alone.
-    fn halve(&mut self, items: Vec<Item<M::Command>>, reason: &str) {
-        let refused = items.len();
-        if refused > 1 {
-            self.pieces.push_front(refused - refused / 2);
-            self.pieces.push_front(refused / 2);
-            self.queue.put_back(items.into_iter());
-            return;
-        }
-        for item in items {
-            tracing::warn!(%reason, "a command's data was refused by the database");
-            let refused = "the database refused its data".to_owned();
-            item.answer(Err(SubmitError::Unstorable(refused)));
-        }
-    }
-
-    /// Hands over the states of streams that have grown enough since their last snapshot.
-    fn offer_snapshots(&mut self, streams: &[String]) {
-        let Some((fingerprint, offered)) = &self.snapshots else { return };
-        for stream in streams {
-            // Room first: a stream counts as kept once it has been looked at.
-            let Ok(room) = offered.try_reserve() else { return };
-            let events = self.rules.settings.snapshot_events;
-            let Some(due) = self.cache.due_for_snapshot(stream, events) else { continue };
-            let Cached { version, position, state: Ok(Some(state)), .. } = due else { continue };
-            let Some(state) = self.rules.model.freeze(&state) else { continue };
-            let snapshot = Snapshot {
-                mac: Vec::new(),
-                stream: stream.clone(),
-                version,
-                position,
-                incarnation: self.incarnation,
-                fingerprint: *fingerprint,
-                state,
-            };
-            let message =
-                self.snapshot_message(stream, version, position, fingerprint, &snapshot.state);
-            room.send(Snapshot { mac: self.rules.keys.sign_bytes(&message), ..snapshot });
-        }
-    }
-
-    /// The state in a snapshot that this installation wrote and this program reads.
-    fn thaw(&self, snapshot: &ReadSnapshot) -> Option<M::State> {
-        let (fingerprint, _) = self.snapshots.as_ref()?;
-        let ReadSnapshot { stream, version, position, mac, state } = snapshot;
-        let message = self.snapshot_message(stream, *version, *position, fingerprint, state);
-        if !self.rules.keys.verify_bytes(&message, mac) {
-            return None;
-        }
-        self.rules.model.thaw(stream, state)
-    }
-
-    /// What a snapshot's mac covers.
-    fn snapshot_message(
-        &self,
-        stream: &str,
-        version: i32,
-        position: i64,
-        fingerprint: &[u8; 32],
-        state: &[u8],
-    ) -> Vec<u8> {
-        format!(
-            "snapshot\n{}\n{}\n{stream}\n{version}\n{position}\n{}\n{}",
-            self.rules.tenant.name,
-            self.incarnation,
-            hex::encode(fingerprint),
-            hex::encode(Sha256::digest(state)),
-        )
-        .into_bytes()
     }
 }
 

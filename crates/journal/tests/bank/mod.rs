@@ -23,6 +23,9 @@ use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+/// Longest wait for what must come.
+const SOON: Duration = Duration::from_secs(30);
+
 /// The model; counts the events it decodes.
 #[derive(Debug, Default)]
 pub(crate) struct Bank {
@@ -244,10 +247,29 @@ impl Database {
         writer
     }
 
+    /// A running writer of another tenant.
+    pub(crate) fn writer_for(&self, tenant: Tenant) -> Writer<Bank> {
+        let (settings, bank) = (WriterConfig::default(), Arc::default());
+        let (writer, task) = Writer::new(self.config(), tenant, bank, keys(), settings);
+        tokio::spawn(task.run(CancellationToken::new()));
+        writer
+    }
+
     /// A writer whose task the test runs when it wants to.
     pub(crate) fn idle_writer(&self, settings: WriterConfig) -> (Writer<Bank>, WriterTask<Bank>) {
         let bank = Arc::new(Bank::default());
         Writer::new(self.config(), Self::tenant(), bank, keys(), settings)
+    }
+
+    /// A copy of it, as a restored dump would be.
+    pub(crate) async fn copy(&self) -> Self {
+        let copy = Self { name: format!("{}_copy", self.name), admin: self.admin.clone() };
+        let create = format!("create database {} template {}", copy.name, self.name);
+        let admin = connect(&self.admin).await;
+        // Not while somebody is connected to the original: pools take a moment to be gone.
+        until("the original to be left alone", async || admin.batch_execute(&create).await.ok())
+            .await;
+        copy
     }
 
     pub(crate) async fn drop(self) {
@@ -263,6 +285,38 @@ async fn connect(config: &tokio_postgres::Config) -> tokio_postgres::Client {
     let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     client
+}
+
+/// Looks again and again until `look` finds something.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "waited {SOON:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Holds a tenant's lock, so that nobody appends, until the client goes or commits.
+pub(crate) async fn hold_lock(database: &Database, tenant: i32) -> tokio_postgres::Client {
+    let client = database.client().await;
+    client.batch_execute(&format!("begin; select journal.lock({tenant})")).await.unwrap();
+    client
+}
+
+/// Waits until so many of the writers' connections wait for a lock.
+pub(crate) async fn until_waiting(database: &Database, connections: i64) {
+    let client = database.client().await;
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and application_name = 'daybook writer'
+          and wait_event_type = 'Lock' and wait_event = 'advisory'";
+    until("writers to wait for a lock", async || {
+        let row = client.query_one(waiting, &[]).await.unwrap();
+        (row.get::<_, i64>(0) == connections).then_some(())
+    })
+    .await;
 }
 
 /// Every event of the tenant is in place: positions and versions without a gap, times that never
@@ -285,4 +339,9 @@ pub(crate) async fn check_history(database: &Database) -> Vec<StoredEvent> {
 
 pub(crate) fn accepted(outcome: &Result<Outcome, SubmitError>) -> bool {
     matches!(outcome.as_ref().map(|o| &o.verdict), Ok(Verdict::Accepted(_)))
+}
+
+/// Whether the model said no: any other error is none of its.
+pub(crate) fn refused(outcome: &Result<Outcome, SubmitError>) -> bool {
+    matches!(outcome.as_ref().map(|o| &o.verdict), Ok(Verdict::Refused(_)))
 }
