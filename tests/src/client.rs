@@ -109,8 +109,16 @@ impl Client {
     /// When the connection fails.
     pub async fn once(&self, name: &str, body: &Value) -> Answer {
         let key = uuid::Uuid::new_v4().to_string();
+        self.once_with(name, &key, body).await
+    }
+
+    /// The same with a key that is given.
+    ///
+    /// # Panics
+    /// When the connection fails.
+    pub async fn once_with(&self, name: &str, key: &str, body: &Value) -> Answer {
         loop {
-            let answer = self.command(name, &key, body).await;
+            let answer = self.command(name, key, body).await;
             if answer.status != 503 {
                 return answer;
             }

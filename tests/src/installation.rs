@@ -58,14 +58,26 @@ impl Installation {
     /// # Panics
     /// When the services are not there, or the migration fails.
     pub async fn with_settings(settings: &[(&str, &str)]) -> Self {
-        let environment = Environment::read();
+        Self::on(Environment::read(), settings).await
+    }
+
+    /// The same, on a PostgreSQL server of the test's own.
+    ///
+    /// # Panics
+    /// When the migration fails.
+    pub async fn on_server(url: &str, settings: &[(&str, &str)]) -> Self {
+        let environment = Environment { database_url: url.to_owned(), ..Environment::read() };
+        Self::on(environment, settings).await
+    }
+
+    async fn on(environment: Environment, settings: &[(&str, &str)]) -> Self {
         let id = Uuid::new_v4().simple().to_string();
         let database = format!("test_{}", &id[..16]);
         let admin = connect(&environment.database_url).await;
         admin
             .batch_execute(&format!("create database {database}"))
             .await
-            .expect("DAYBOOK_TEST_DATABASE_URL may create databases");
+            .expect("the tests' user may create databases");
         let home = tempfile::Builder::new().prefix("daybook-test-").tempdir().expect("a folder");
         let settings = settings.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
         let installation = Self {
@@ -313,7 +325,7 @@ async fn connect(url: &str) -> tokio_postgres::Client {
 }
 
 /// A port that nothing listens on at the moment.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
     listener.local_addr().expect("it is bound").port()
 }

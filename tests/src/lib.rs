@@ -4,6 +4,7 @@
 //! Kafka, builds the program and names them in the environment.
 
 mod client;
+mod cluster;
 mod environment;
 mod installation;
 pub mod linearizability;
@@ -12,6 +13,7 @@ mod shop;
 mod wait;
 
 pub use client::{Answer, Client};
+pub use cluster::{Cluster, Standby};
 pub use environment::Environment;
 pub use installation::{Installation, Role};
 pub use process::Process;

@@ -87,6 +87,31 @@ async fn a_refusal_is_remembered_even_when_it_would_be_accepted_now() {
 }
 
 #[tokio::test]
+async fn an_outcome_that_is_unknown_is_said_to_be_and_found_by_its_key() {
+    let installation =
+        Installation::with_settings(&[("DAYBOOK_COMMAND_DEADLINE_MS", "2000")]).await;
+    let server = installation.start("serve").await;
+    let operator = server.client(&installation.key(Role::Operator).await);
+    let mug = json!({"sku": "MUG", "name": "Enamel mug", "price": 1250, "currency": "GBP"});
+    let _added = operator.once("AddProduct", &mug).await.ok();
+    let database = installation.connect().await;
+    database.batch_execute("begin; select journal.lock(1)").await.expect("the tenant's lock");
+    let body = json!({"sku": "MUG", "quantity": 7});
+    let sent = operator.command("ReceiveStock", "the-one", &body).await;
+    assert_eq!((sent.status, problem_code(&sent).as_str()), (503, "outcome-unknown"));
+    assert_eq!(sent.headers["retry-after"], "1");
+    let unknown = operator.get("/v1/commands/by-key/the-one").await;
+    assert_eq!((unknown.status, problem_code(&unknown).as_str()), (404, "key-unknown"));
+
+    database.batch_execute("commit").await.expect("the lock is given back");
+    let again = operator.once_with("ReceiveStock", "the-one", &body).await.ok();
+    assert_eq!(again.headers["idempotency-replayed"], "true", "{}", again.text);
+    let known = operator.get("/v1/commands/by-key/the-one").await.ok().json();
+    assert_eq!((&known["outcome"], &known["position"]), (&json!("accepted"), &json!("2")));
+    assert_eq!(installation.head().await, 2, "it took effect once");
+}
+
+#[tokio::test]
 async fn an_open_charge_is_answered_afresh_once_it_is_known() {
     let shop = Shop::open(5).await;
     let id = Uuid::new_v4();

@@ -93,7 +93,15 @@ async fn a_full_queue_is_answered_at_once_by_name() {
 #[tokio::test]
 async fn limits_that_make_no_sense_are_refused_at_the_start_by_name() {
     let installation = Installation::new().await;
-    for setting in ["event_bytes", "events_per_command", "streams_per_command", "queue_commands"] {
+    for setting in [
+        "event_bytes",
+        "events_per_command",
+        "streams_per_command",
+        "queue_commands",
+        "batch_commands",
+        "batch_events",
+        "snapshot_events",
+    ] {
         let output = installation.run(&["--set", &format!("{setting}=0"), "settings"]).await;
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && errors.contains(setting), "{errors}");

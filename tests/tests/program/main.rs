@@ -1,6 +1,7 @@
 //! The program as its users meet it: real processes over HTTP, on real PostgreSQL and Kafka.
 
 mod bad_requests;
+mod durability;
 mod flow;
 mod idempotency;
 mod interface;

@@ -1,0 +1,180 @@
+//! A PostgreSQL cluster of a test's own, with a standby: for what concerns a whole server.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use crate::installation::{free_port, repository};
+
+/// A private PostgreSQL, stopped and removed when it is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    home: TempDir,
+    url: String,
+    programs: PathBuf,
+    data: PathBuf,
+}
+
+/// A standby that follows its cluster, stopped when it is dropped; its data go with the cluster's.
+#[derive(Debug)]
+pub struct Standby {
+    url: String,
+    programs: PathBuf,
+    data: PathBuf,
+}
+
+impl Cluster {
+    /// Starts a cluster by `scripts/services`.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start() -> Self {
+        let home = tempfile::Builder::new().prefix("daybook-cluster-").tempdir().expect("a folder");
+        // The database's own user must be able to pass.
+        run(Command::new("chmod").arg("711").arg(home.path()));
+        services("start", home.path());
+        let settings = std::fs::read_to_string(home.path().join("services.env"));
+        let settings = settings.expect("scripts/services writes what it started");
+        let setting = |name: &str| {
+            let line =
+                settings.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")));
+            line.unwrap_or_else(|| panic!("{name} is not in {settings}"))
+                .trim_matches('\'')
+                .to_owned()
+        };
+        Self {
+            url: setting("DATABASE_URL"),
+            programs: setting("DAYBOOK_POSTGRES_BIN").into(),
+            data: Path::new(&setting("DAYBOOK_POSTGRES_DIR")).join("data"),
+            home,
+        }
+    }
+
+    /// Connection string of its database, as a superuser.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Makes and starts a standby. The cluster is stopped for a moment: the standby begins as a copy
+    /// of its files.
+    ///
+    /// # Panics
+    /// When it can't be made or started.
+    pub fn standby(&self) -> Standby {
+        services("stop", self.home.path());
+        let data = self.data.with_file_name("standby");
+        let port = free_port();
+        run(as_owner("cp").arg("-a").arg(&self.data).arg(&data));
+        let primary = self.url.replace('\'', "");
+        let settings = format!(
+            "primary_conninfo = '{primary}'\nport = {port}\nlisten_addresses = '127.0.0.1'\n"
+        );
+        run(as_owner("sh")
+            .args([
+                "-c",
+                "touch \"$1/standby.signal\" && printf '%s' \"$2\" >>\"$1/postgresql.auto.conf\"",
+                "sh",
+            ])
+            .arg(&data)
+            .arg(&settings));
+        services("start", self.home.path());
+        let (server, _database) = self.url.rsplit_once('@').expect("a user");
+        let (_address, database) = self.url.rsplit_once('/').expect("a database");
+        let standby = Standby {
+            url: format!("{server}@127.0.0.1:{port}/{database}"),
+            programs: self.programs.clone(),
+            data,
+        };
+        standby.start();
+        standby
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        services("remove", self.home.path());
+    }
+}
+
+impl Standby {
+    /// Connection string of its database, as a superuser.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Starts it, and waits until it answers.
+    pub fn start(&self) {
+        let log = self.data.with_extension("log");
+        let port = "-w -t 60 start";
+        self.control(&format!("-l '{}' {port}", log.display()));
+    }
+
+    /// Stops it at once, as a crash would.
+    pub fn stop(&self) {
+        self.control("-m immediate stop");
+    }
+
+    /// Makes it a primary, on a timeline of its own.
+    pub fn promote(&self) {
+        self.control("-w promote");
+    }
+
+    fn control(&self, arguments: &str) {
+        let program = self.programs.join("pg_ctl");
+        run(as_owner("sh").arg("-c").arg(format!(
+            "'{}' -D '{}' {arguments}",
+            program.display(),
+            self.data.display()
+        )));
+    }
+}
+
+impl Drop for Standby {
+    fn drop(&mut self) {
+        // It may be stopped already.
+        let program = self.programs.join("pg_ctl");
+        let mut stop = as_owner("sh");
+        stop.arg("-c").arg(format!(
+            "'{}' -D '{}' -m immediate stop",
+            program.display(),
+            self.data.display()
+        ));
+        drop(stop.stdout(Stdio::null()).stderr(Stdio::null()).status());
+    }
+}
+
+/// A program run as the user that owns PostgreSQL's data: never root.
+fn as_owner(program: &str) -> Command {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|me| {
+        use std::os::unix::fs::MetadataExt as _;
+        me.uid() == 0
+    });
+    if !root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("runuser");
+    command.args(["-u", "postgres", "--", program]).current_dir("/");
+    command
+}
+
+fn services(what: &str, home: &Path) {
+    let mut command = Command::new(repository().join("scripts/services"));
+    command.args([what, "--without", "kafka", "--home"]).arg(home);
+    for (name, _) in std::env::vars() {
+        if name == "DATABASE_URL" || name == "KAFKA_BROKERS" {
+            command.env_remove(name);
+        }
+    }
+    run(&mut command);
+}
+
+/// Runs a program to its end.
+fn run(command: &mut Command) {
+    // A server that stays must not hold the test's output open.
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status = status.unwrap_or_else(|error| panic!("{command:?} can't be run: {error}"));
+    assert!(status.success(), "{command:?} failed: {status}");
+}
