@@ -7,7 +7,7 @@ mod bank;
 
 use std::time::Duration;
 
-use bank::{Bank, Command, Database, accepted, check_history, submission, until};
+use bank::{Bank, Command, Database, accepted, check_history, refused, submission, until};
 use chrono::{DateTime, TimeDelta, Utc};
 use daybook_journal::{NotReady, SubmitError, Writer};
 
@@ -40,11 +40,14 @@ async fn a_clock_that_runs_ahead_is_refused_and_makes_unready_until_it_is_right(
     assert_eq!(writer.ready(), Ok(()));
 
     set_clock_back(&database, "10 seconds").await;
-    let refused = writer.submit(submission("2", Command::deposit("a", 5))).await;
+    let outcome = writer.submit(submission("2", Command::deposit("a", 5))).await;
     assert!(
-        matches!(&refused, Err(SubmitError::Unavailable(why)) if why.contains("clock")),
-        "{refused:?}"
+        matches!(&outcome, Err(SubmitError::Unavailable(why)) if why.contains("clock")),
+        "{outcome:?}"
     );
+    assert_eq!(writer.ready(), Err(NotReady::ClockAhead));
+    // What writes no event needs no clock, and says nothing about it.
+    assert!(refused(&writer.submit(submission("no", Command::withdraw("a", 9))).await));
     assert_eq!(writer.ready(), Err(NotReady::ClockAhead));
     assert_eq!(database.reader().command(1, "test", "2").await.unwrap(), None, "nothing happened");
 

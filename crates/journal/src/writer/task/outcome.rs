@@ -33,8 +33,11 @@ impl<M: Model> WriterTask<M> {
             None => Vec::new(),
         };
         debug_assert_eq!(position, sent.end().position);
+        if !changed.is_empty() {
+            // A refusal alone says nothing: no clock is compared for it.
+            self.condition.clear();
+        }
         self.cache.commit(changed, sent.end().clone());
-        self.condition.clear();
         if self.locked_for == 0 && matches!(flight, Flight::Nothing) {
             self.send(session, flight);
         }
