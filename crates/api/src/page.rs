@@ -120,6 +120,9 @@ fn operation_html(
         page.push_str("<p>Schema</p>");
         pre(page, resolve(document, &body["schema"]));
     }
+    if operation["tags"][0] == "Queries" {
+        answer_html(page, document, &operation["responses"]["200"]["content"]);
+    }
     page.push_str("<table><tr><th>status</th><th>meaning</th></tr>\n");
     for (status, response) in members(&operation["responses"]) {
         let response = resolve(document, response);
@@ -132,6 +135,41 @@ fn operation_html(
         .expect(INFALLIBLE);
     }
     page.push_str("</table></details>\n");
+}
+
+/// Members of a query's answer, or of each item of a list, and the formats it comes in.
+fn answer_html(page: &mut String, document: &Value, content: &Value) {
+    let formats: Vec<&str> = members(content).map(|(name, _)| name.as_str()).collect();
+    let whole = resolve(document, &content["application/json"]["schema"]);
+    let items = &whole["properties"]["items"]["items"];
+    let (what, row) = if items.is_null() {
+        ("The answer", whole)
+    } else {
+        ("Each item", resolve(document, items))
+    };
+    line(page, "p", &format!("{what}, as {}", formats.join(", ")));
+    if row["properties"].is_null() {
+        return;
+    }
+    page.push_str("<table><tr><th>member</th><th>type</th><th>meaning</th></tr>\n");
+    for (name, schema) in members(&row["properties"]) {
+        let kinds: Vec<&str> = match &schema["type"] {
+            Value::Array(kinds) => kinds.iter().map(text).collect(),
+            Value::String(kind) => vec![kind],
+            _ => vec!["any"],
+        };
+        let format = schema["format"].as_str().map(|f| format!(" ({f})")).unwrap_or_default();
+        writeln!(
+            page,
+            "<tr><td><code>{}</code></td><td>{}{}</td><td>{}</td></tr>",
+            escape(name),
+            escape(&kinds.join(" or ")),
+            escape(&format),
+            escape(text(&schema["description"])),
+        )
+        .expect(INFALLIBLE);
+    }
+    page.push_str("</table>\n");
 }
 
 const INFALLIBLE: &str = "writing to a string can't fail";
@@ -190,6 +228,29 @@ mod tests {
         assert!(page.contains("<code>id</code> (required)"));
         assert!(!page.contains("<script"));
         assert!(!page.contains("http://") && !page.contains("https://"), "nothing from elsewhere");
+    }
+
+    #[test]
+    fn a_query_is_shown_with_the_members_of_its_answer() {
+        let page = render(&json!({
+            "tags": [{"name": "Queries"}],
+            "paths": {"/v1/x": {"get": {
+                "tags": ["Queries"], "operationId": "x",
+                "responses": {"200": {"description": "fine", "content": {
+                    "application/json": {"schema": {"$ref": "#/components/schemas/P"}},
+                    "text/csv": {"schema": {"type": "string"}},
+                }}},
+            }}},
+            "components": {"schemas": {"P": {"properties": {"items": {"items": {"properties": {
+                "a": {"type": ["integer", "null"], "format": "int64", "description": "<b>"},
+                "j": {},
+            }}}}}}},
+        }));
+        assert!(page.contains("Each item, as application/json, text/csv"));
+        assert!(
+            page.contains("<code>a</code></td><td>integer or null (int64)</td><td>&lt;b&gt;</td>")
+        );
+        assert!(page.contains("<code>j</code></td><td>any</td>"));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use warp::{
     reply::Response,
 };
 
+use crate::request::POSITION;
+
 /// Seconds after which a request that met an overload or an outage is worth repeating.
 const RETRY_AFTER_S: u32 = 1;
 
@@ -423,6 +425,7 @@ impl Failure {
                 format!("The read model stands at {position}, before the position asked for."),
             )
             .value("position", position.to_string())
+            .header(HeaderName::from_static(POSITION), &position.to_string())
             .retry(),
             Self::Unavailable(error) => {
                 tracing::warn!(%request, %error, "a request failed: unavailable");

@@ -150,7 +150,7 @@ fn schema(sql_type: &Type, nullable: bool, depth: usize) -> Value {
     let plain = match sql_type.kind() {
         Kind::Domain(base) => return schema(base, nullable, depth + 1),
         Kind::Array(item) => {
-            json!({"type": "array", "items": schema(item, false, depth + 1)})
+            json!({"type": "array", "items": schema(item, true, depth + 1)})
         }
         Kind::Enum(labels) => json!({"type": "string", "enum": labels}),
         Kind::Composite(fields) => {
@@ -206,7 +206,8 @@ mod tests {
         assert_eq!(of(Type::INTERVAL), json!({"type": "string"}));
         assert_eq!(
             schema(&Type::UUID_ARRAY, true, 0),
-            json!({"type": ["array", "null"], "items": {"type": "string", "format": "uuid"}})
+            json!({"type": ["array", "null"],
+                "items": {"type": ["string", "null"], "format": "uuid"}})
         );
         let labels = Kind::Enum(vec!["a".into(), "b".into()]);
         let label = Type::new("label".into(), 1, labels, "read".into());

@@ -32,10 +32,12 @@ pub use example::Example;
 pub use install::{Change, InstallError, Installed, add, install, migrate};
 pub use lifecycle::{LifecycleError, drop_projection, drop_version, find_version, switch};
 pub use notify::{Changes, News, ReadChange, ReadPositions, ReadPositionsTask};
-pub use parameter::{Parameter, ParameterKind, Place};
+pub use parameter::{Parameter, ParameterKind, Place, TEXT_MAX};
 pub use parked::{Parked, parked, retry};
 pub use projector::{Projector, ProjectorSettings};
-pub use queries::{Answer, Declared, PrincipalScope, Queries, QueriesTask, QueryError};
+pub use queries::{
+    Answer, Declared, LIMIT_DEFAULT, LIMIT_MAX, PrincipalScope, Queries, QueriesTask, QueryError,
+};
 pub use rebuild::{RebuildDeps, RebuildError, RebuildReport, Source, rebuild};
 pub use status::{ProjectionStatus, StopReason, Stopped, status};
 pub use versions::{Version, VersionState, installed};

@@ -5,14 +5,14 @@ use serde::Deserialize;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-/// Longest text parameter, in bytes.
-const TEXT_MAX_BYTES: usize = 1_000;
+/// Longest text parameter, in characters.
+pub const TEXT_MAX: usize = 1_000;
 
 /// Type of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ParameterKind {
-    /// Any text without U+0000, at most 1,000 bytes.
+    /// Any text without U+0000, at most [`TEXT_MAX`] characters.
     Text,
     /// A UUID in its usual form.
     Uuid,
@@ -76,8 +76,8 @@ impl ParameterKind {
     pub(crate) fn parse(self, text: &str) -> Result<Value, String> {
         let expected = |what: &str| format!("must be {what}");
         Ok(match self {
-            Self::Text if text.len() > TEXT_MAX_BYTES => {
-                return Err(format!("must be at most {TEXT_MAX_BYTES} bytes long"));
+            Self::Text if text.chars().count() > TEXT_MAX => {
+                return Err(format!("must be at most {TEXT_MAX} characters long"));
             }
             Self::Text if text.contains('\0') => return Err("must not contain U+0000".into()),
             Self::Text => Box::new(text.to_owned()),

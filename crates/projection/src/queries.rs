@@ -27,9 +27,9 @@ use crate::{
 };
 
 /// Rows of a page where the request doesn't say.
-const LIMIT_DEFAULT: i64 = 50;
+pub const LIMIT_DEFAULT: i64 = 50;
 /// Most rows of a page.
-const LIMIT_MAX: i64 = 500;
+pub const LIMIT_MAX: i64 = 500;
 /// Longest that a query may run, milliseconds.
 const QUERY_TIMEOUT_MS: u32 = 10_000;
 

@@ -208,7 +208,7 @@ pub(super) fn shared_parameters(limits: &Limits) -> Value {
         },
         "MinPosition": {
             "name": "Daybook-Min-Position", "in": "header",
-            "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},
+            "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
             "description": "The answer must know everything up to this position of yours.",
         },
     })

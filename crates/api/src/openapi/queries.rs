@@ -1,6 +1,9 @@
 //! Operations of the declared queries, with the types that PostgreSQL reports.
 
-use daybook_projection::{AnswerShape, DeclaredQuery, Description, Format, ParameterKind, Place};
+use daybook_projection::{
+    AnswerShape, DeclaredQuery, Description, Format, LIMIT_DEFAULT, LIMIT_MAX, ParameterKind,
+    Place, TEXT_MAX,
+};
 use serde_json::{Map, Value, json};
 
 use super::reference;
@@ -147,7 +150,11 @@ fn parameters(query: &DeclaredQuery) -> Vec<Value> {
             "name": parameter.name, "in": place,
             "required": parameter.required || parameter.place == Place::Path,
             "description": parameter.title,
-            "schema": kind_schema(parameter.kind),
+            "schema": match (query.answer, parameter.name.as_str()) {
+                (AnswerShape::List, "limit") => json!({"type": "integer", "minimum": 1,
+                    "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}),
+                _ => kind_schema(parameter.kind),
+            },
         })
     });
     parameters.collect()
@@ -155,7 +162,9 @@ fn parameters(query: &DeclaredQuery) -> Vec<Value> {
 
 fn kind_schema(kind: ParameterKind) -> Value {
     match kind {
-        ParameterKind::Text => json!({"type": "string", "maxLength": 1000}),
+        ParameterKind::Text => {
+            json!({"type": "string", "maxLength": TEXT_MAX, "pattern": "^[^\\u0000]*$"})
+        }
         ParameterKind::Uuid => json!({"type": "string", "format": "uuid"}),
         ParameterKind::Date => json!({"type": "string", "format": "date"}),
         ParameterKind::Timestamptz => json!({"type": "string", "format": "date-time"}),

@@ -65,6 +65,18 @@ async fn answers_are_described_with_the_types_that_postgresql_reports() {
             },
         })
     );
+    // An outer join makes null what its table never has null.
+    let next = &document["components"]["schemas"]["OperatorOffersNextItem"]["properties"];
+    assert_eq!(next["next_sku"], json!({"type": ["string", "null"]}));
+    let price = json!({"type": ["integer", "null"], "format": "int64"});
+    let prices = json!({"type": ["array", "null"], "items": price});
+    assert_eq!(next["prices"], prices);
+    let parameters = &document["paths"]["/v1/operator/offers"]["get"]["parameters"];
+    let limit = parameters.as_array().unwrap().iter().find(|p| p["name"] == "limit").unwrap();
+    assert_eq!(
+        (&limit["schema"]["maximum"], &limit["schema"]["default"]),
+        (&500.into(), &50.into())
+    );
     let list = &document["paths"]["/v1/operator/offers"]["get"]["responses"]["200"];
     let content = list["content"].as_object().unwrap();
     let types: Vec<&str> = content.keys().map(String::as_str).collect();

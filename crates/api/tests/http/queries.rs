@@ -91,6 +91,7 @@ async fn a_read_model_that_is_not_there_yet_is_503_or_older_as_the_client_likes(
     let stale = ask(&api, path, &api.customer, head, "wait=1").await;
     assert_eq!(stale.problem(503, "stale")["position"], "0");
     assert!(stale.header("retry-after").is_some());
+    assert_eq!(stale.header("daybook-position"), Some("0"));
     assert!(started.elapsed() >= Duration::from_secs(1), "it has waited");
 
     let older = ask(&api, path, &api.customer, head, "handling=lenient").await;
