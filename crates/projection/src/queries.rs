@@ -515,7 +515,11 @@ pub(crate) fn statement(query: &DeclaredQuery, following: Option<&[ParameterKind
             .map(|(at, kind)| format!("${}::{}", limit_at + at + 1, kind.sql_name()))
             .collect();
         let beyond = if query.order.descending { '<' } else { '>' };
-        format!("where ({}) {beyond} ({})", columns.join(", "), places.join(", "))
+        // The second condition follows from the first. It lets an index on the first column alone
+        // find the place, where the others are of another table or made by a function.
+        let (columns_all, places_all) = (columns.join(", "), places.join(", "));
+        let (column, place) = (&columns[0], &places[0]);
+        format!("where ({columns_all}) {beyond} ({places_all}) and {column} {beyond}= {place}")
     });
     let template = include_str!("../sql/query_list.sql")
         .replace("{limit}", &format!("${limit_at}::bigint"))
@@ -626,7 +630,9 @@ mod tests {
         let kinds = [ParameterKind::Timestamptz, ParameterKind::Uuid];
         let following = statement(&list(), Some(&kinds));
         assert!(
-            following.contains("where (q.a, q.b) < ($7::timestamptz, $8::uuid)"),
+            following.contains(
+                "where (q.a, q.b) < ($7::timestamptz, $8::uuid) and q.a <= $7::timestamptz"
+            ),
             "{following}"
         );
         assert!(following.contains("order by q.a desc, q.b desc"), "{following}");
