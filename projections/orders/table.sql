@@ -94,6 +94,14 @@ returns text language sql immutable parallel safe as $$
         else round(amount / 100.0, 2)::text end
 $$;
 
+-- The beginning of a name that takes at most so many bytes as JSON, and 28 characters.
+create or replace function read.short(name text, bytes integer)
+returns text language sql immutable parallel safe as $$
+    select left(name, n) from generate_series(28, 0, -1) n
+    where octet_length(to_jsonb(left(name, n))::text) <= bytes
+    limit 1
+$$;
+
 -- An order's history in words: [{at, kind, text}]. Nothing of it is anybody's own text.
 create or replace function read.order_history(history jsonb, currency text)
 returns jsonb language sql immutable parallel safe as $$

@@ -1,9 +1,9 @@
 -- For one small screen: five lines and the last thing that happened, at most 1 KB however long the
--- order is. What is left out is counted; all of it is at /v1/web/orders/{order_id}.
+-- order and its names are. What is left out is counted; all of it is at /v1/web/orders/{order_id}.
 select order_id, status, version, placed_at, expires_at, currency, total,
        greatest(total - credited - paid + refunded, 0) as due, units,
        (select jsonb_agg(jsonb_build_object(
-                'name', left(l.line->>'name', 28),
+                'name', read.short(l.line->>'name', 44),
                 'quantity', l.line->'quantity',
                 'amount', l.line->'amount') order by l.place)
         from jsonb_array_elements(lines) with ordinality as l (line, place)

@@ -135,8 +135,14 @@ async fn money_is_written_with_its_currencys_decimals() {
 
 #[tokio::test]
 async fn an_order_fits_a_small_screen_and_a_small_answer() {
-    let name = "WHITE \"HANGING\" HEART T-LIGHT HOLDER, LARGE, BOXED";
-    for (lines, shown) in [(1, 1), (5, 5), (6, 5), (400, 5)] {
+    let ascii = "WHITE \"HANGING\" HEART T-LIGHT HOLDER, LARGE, BOXED";
+    let wide = "白色挂心茶灯架大号盒装礼品套装系列豪华版本限量";
+    for (lines, shown, name, short) in [
+        (1, 1, ascii, "WHITE \"HANGING\" HEART T-LIGH"),
+        (5, 5, ascii, "WHITE \"HANGING\" HEART T-LIGH"),
+        (6, 5, wide, "白色挂心茶灯架大号盒装礼品套"),
+        (400, 5, "\u{1f381}\u{1f381}\u{1f381}", "\u{1f381}\u{1f381}\u{1f381} 1"),
+    ] {
         let mut events = vec![placed(lines, name)];
         events.extend((0..40).map(|_| ("OrderPaymentOpened", json!({}))));
         let served = Served::of(&of_one_order(&events)).await;
@@ -152,7 +158,8 @@ async fn an_order_fits_a_small_screen_and_a_small_answer() {
         let list = served.ask("mobile_orders", scope(), &[]).await.unwrap();
         assert!(list.json.len() <= MOBILE_BYTES / 2, "{}", list.json);
         let items: Value = serde_json::from_str(&list.json).unwrap();
-        assert_eq!(items[0]["title"], name.chars().take(40).collect::<String>());
+        assert_eq!(items[0]["title"], short);
+        assert_eq!(order["lines"][0]["name"], short);
         assert_eq!(items[0]["more_lines"], lines - 1);
     }
 }
