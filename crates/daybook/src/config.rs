@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) database_url: String,
     /// Login of role serve, as a whole address; empty: `<database>_serve` with its secret.
     pub(crate) serve_database_url: String,
+    /// The same for declared queries, which role serve sends as this login.
+    pub(crate) query_database_url: String,
     /// The same for role relay.
     pub(crate) relay_database_url: String,
     /// The same for role project.
@@ -117,6 +119,7 @@ impl Default for Settings {
         Self {
             database_url: String::new(),
             serve_database_url: String::new(),
+            query_database_url: String::new(),
             relay_database_url: String::new(),
             project_database_url: String::new(),
             work_database_url: String::new(),

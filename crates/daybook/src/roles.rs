@@ -257,7 +257,11 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
             positions_task.run(stop).await;
             ("read positions", Ok(()))
         });
-        let (queries, queries_task) = Queries::new(own.pool.clone(), positions);
+        // Declared queries log in apart: whatever their SQL says, they see one tenant's read models.
+        let user = database::check(settings, Login::Query).await?;
+        tracing::info!(role = Login::Query.as_str(), user, "logs in to PostgreSQL");
+        let query_pool = wiring::pool(settings, database::config(settings, Login::Query)?)?;
+        let (queries, queries_task) = Queries::new(query_pool, positions);
         queries.reload().await.context("the declared queries can't be read")?;
         let stop = process.stop_back.clone();
         process.back.spawn(async move {

@@ -224,6 +224,7 @@ pub(crate) fn show_settings(settings: &Settings) -> String {
     for url in [
         &mut shown.database_url,
         &mut shown.serve_database_url,
+        &mut shown.query_database_url,
         &mut shown.relay_database_url,
         &mut shown.project_database_url,
         &mut shown.work_database_url,

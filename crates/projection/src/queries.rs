@@ -38,10 +38,12 @@ const TRIES: u32 = 5;
 /// How often it is looked for changed queries although nothing was heard.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Nothing is written, and JSON has its times in UTC.
-fn begin() -> String {
+/// Nothing is written, no rows but the tenant's are seen (by the tables' row security, where the
+/// login is not their owner's), names mean what they say, and JSON has its times in UTC.
+fn begin(tenant: i32) -> String {
     format!(
         "begin transaction isolation level repeatable read read only; \
+         set local daybook.tenant = '{tenant}'; set local search_path = pg_catalog; \
          set local statement_timeout = {QUERY_TIMEOUT_MS}; set local timezone = 'UTC'"
     )
 }
@@ -141,7 +143,6 @@ pub struct Declared {
 struct Inner {
     pool: Pool,
     positions: ReadPositions,
-    begin: String,
     current: RwLock<Arc<Loaded>>,
     generation: watch::Sender<u64>,
     /// Held by whoever reads the versions.
@@ -192,7 +193,6 @@ impl Queries {
         let inner = Inner {
             pool,
             positions,
-            begin: begin(),
             current: RwLock::default(),
             generation: watch::Sender::new(0),
             loading: Mutex::default(),
@@ -337,7 +337,7 @@ impl Queries {
                 tokio::time::timeout(wait, reached).await.ok();
             }
             let (sql, kinds) = following.unwrap_or((&prepared.first, &[]));
-            match self.answer(query, sql, kinds, &values).await {
+            match self.answer(query, tenant, sql, kinds, &values).await {
                 Ok(Some(found)) => return found.into_answer(min_position),
                 // another version answers by now
                 Ok(None) => self.reload_after(&current, None).await?,
@@ -354,6 +354,7 @@ impl Queries {
     async fn answer(
         &self,
         query: &DeclaredQuery,
+        tenant: i32,
         sql: &str,
         kinds: &[ParameterKind],
         values: &[Value],
@@ -361,8 +362,9 @@ impl Queries {
         let client = self.inner.pool.get().await?;
         let statement = client.prepare_typed_cached(sql, &parameter_types(query, kinds)).await?;
         let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
+        let begin = begin(tenant);
         let (begun, row, ended) = futures::join!(
-            client.batch_execute(&self.inner.begin),
+            client.batch_execute(&begin),
             client.query_one(&statement, &values),
             client.batch_execute("commit"),
         );

@@ -38,7 +38,7 @@ async fn every_part_logs_in_as_itself_and_none_as_the_owner() {
     let mug = json!({"sku": "MUG", "name": "Enamel mug", "price": 1250, "currency": "GBP"});
     let added = operator.once("AddProduct", &mug).await.ok();
     let _there = operator.get_at("/v1/operator/stock/MUG", &added.position()).await;
-    let wanted = named(&["serve", "relay", "project", "work"]);
+    let wanted = named(&["serve", "query", "relay", "project", "work"]);
     until("the logins of `up`", Duration::from_secs(20), || async {
         (users().await == wanted).then_some(())
     })
@@ -47,8 +47,10 @@ async fn every_part_logs_in_as_itself_and_none_as_the_owner() {
 
     for role in ["serve", "relay", "project", "work"] {
         let process = installation.start(role).await;
+        // declared queries log in apart
+        let wanted = if role == "serve" { named(&[role, "query"]) } else { named(&[role]) };
         until(&format!("the login of {role}"), Duration::from_secs(20), || async {
-            (users().await == named(&[role])).then_some(())
+            (users().await == wanted).then_some(())
         })
         .await;
         assert!(process.stop().await.success());
@@ -84,7 +86,7 @@ async fn a_process_without_a_login_of_its_own_is_refused_by_name() {
 async fn doctor_looks_at_each_login() {
     let installation = Installation::new().await;
     let fine = installation.run_ok(&["doctor"]).await;
-    for role in ["serve", "relay", "project", "work", "audit", "analyst", "import"] {
+    for role in ["serve", "query", "relay", "project", "work", "audit", "analyst", "import"] {
         let line = format!("as {}_{role}", installation.database());
         assert!(fine.contains(&line), "{fine}");
     }

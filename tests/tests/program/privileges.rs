@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use daybook_tests::Installation;
 use tokio_postgres::{Client, error::SqlState};
 
-const ROLES: [&str; 7] = ["serve", "relay", "project", "work", "audit", "analyst", "import"];
+const ROLES: [&str; 8] =
+    ["serve", "query", "relay", "project", "work", "audit", "analyst", "import"];
 
 /// What a role may do with a relation: words of select, insert, update, `update(column,…)` and
 /// delete. Whoever is not named may do nothing.
@@ -62,12 +63,15 @@ const RELATIONS: &[(&str, &[Rights])] = &[
     ("identity.api_keys", &[("serve", "select update(last_used_at)")]),
     ("feed.partitions", &[("relay", "select insert update")]),
     ("feed.positions", &[("relay", "select insert update")]),
-    ("projection.versions", &[("serve", "select"), ("project", "select")]),
-    ("projection.active", &[("serve", "select"), ("project", "select")]),
+    ("projection.versions", &[("serve", "select"), ("query", "select"), ("project", "select")]),
+    ("projection.active", &[("serve", "select"), ("query", "select"), ("project", "select")]),
     ("projection.grantees", &[]),
     ("projection.parked", &[("serve", "select"), ("project", "select insert update delete")]),
     ("projection.rebuilds", &[("project", "select insert update delete")]),
-    ("projection.checkpoints", &[("serve", "select"), ("project", "select insert update")]),
+    (
+        "projection.checkpoints",
+        &[("serve", "select"), ("query", "select"), ("project", "select insert update")],
+    ),
     ("sandbox.answers", &[("work", "select insert")]),
     ("sandbox.lost", &[("work", "select insert")]),
     ("sandbox.charges", &[("work", "select insert update(reason)")]),
@@ -81,7 +85,7 @@ const RELATIONS: &[(&str, &[Rights])] = &[
     ("public.daybook_migrations_sandbox", &[]),
 ];
 /// A read model's table, and its view for analysts.
-const READ_MODEL: &[Rights] = &[("serve", "select"), ("project", "select insert update delete")];
+const READ_MODEL: &[Rights] = &[("query", "select"), ("project", "select insert update delete")];
 const READ_MODEL_VIEW: &[Rights] = &[("analyst", "select")];
 
 /// Who may execute which function; nobody may any other, but for those of read models in the schemas
@@ -301,7 +305,7 @@ async fn functions_are_executed_by_those_who_need_them() {
         let (function, roles): (String, Vec<String>) = (row.get(0), row.get(1));
         let wanted = match named.get(function.as_str()) {
             Some(roles) => *roles,
-            None if function.starts_with("read_") => &["project", "serve"][..],
+            None if function.starts_with("read_") => &["project", "query"][..],
             None if LIFTING.iter().any(|start| function.starts_with(start)) => &everybody,
             None => &[],
         };
@@ -402,7 +406,7 @@ async fn a_read_model_that_is_added_later_has_its_rights_at_once() {
     for role in ROLES {
         let client = installation.connect_as(role).await;
         let wanted = match role {
-            "serve" => "select",
+            "query" => "select",
             "project" => "select insert update delete",
             _ => "",
         };
@@ -410,6 +414,6 @@ async fn a_read_model_that_is_added_later_has_its_rights_at_once() {
         let wanted = if role == "analyst" { "select" } else { "" };
         assert_eq!(rights(&client, "analyst.later", &columns).await, wanted, "{role}");
         let call = is_refused(&client, &format!("select {schema}.later_of(1)")).await;
-        assert_eq!(call, !["serve", "project"].contains(&role), "{role}");
+        assert_eq!(call, !["query", "project"].contains(&role), "{role}");
     }
 }

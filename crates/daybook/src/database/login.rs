@@ -16,6 +16,7 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Login {
     Serve,
+    Query,
     Relay,
     Project,
     Work,
@@ -25,8 +26,9 @@ pub(crate) enum Login {
 }
 
 impl Login {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Serve,
+        Self::Query,
         Self::Relay,
         Self::Project,
         Self::Work,
@@ -38,6 +40,7 @@ impl Login {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Serve => "serve",
+            Self::Query => "query",
             Self::Relay => "relay",
             Self::Project => "project",
             Self::Work => "work",
@@ -56,6 +59,7 @@ impl Login {
     pub(crate) fn url(self, settings: &Settings) -> &str {
         match self {
             Self::Serve => &settings.serve_database_url,
+            Self::Query => &settings.query_database_url,
             Self::Relay => &settings.relay_database_url,
             Self::Project => &settings.project_database_url,
             Self::Work => &settings.work_database_url,
@@ -175,7 +179,16 @@ pub(crate) async fn check(settings: &Settings, login: Login) -> anyhow::Result<S
     let client = connect(&config(settings, login)?)
         .await
         .with_context(|| format!("role {role} can't log in"))?;
-    let schema = if login == Login::Analyst { "analyst" } else { "journal" };
+    let schema = match login {
+        Login::Analyst => "analyst",
+        Login::Query => "projection",
+        Login::Serve
+        | Login::Relay
+        | Login::Project
+        | Login::Work
+        | Login::Audit
+        | Login::Import => "journal",
+    };
     let row = client
         .query_opt(include_str!("rights.sql"), &[&schema])
         .await?

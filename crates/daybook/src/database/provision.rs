@@ -18,6 +18,7 @@ const EACH: &str = include_str!("grants/each.sql");
 fn grants(login: Login) -> &'static str {
     match login {
         Login::Serve => include_str!("grants/serve.sql"),
+        Login::Query => include_str!("grants/query.sql"),
         Login::Relay => include_str!("grants/relay.sql"),
         Login::Project => include_str!("grants/project.sql"),
         Login::Work => include_str!("grants/work.sql"),
@@ -183,6 +184,10 @@ async fn grant(
             transaction.batch_execute(&sql).await?;
         }
     }
+    // Once all grantees are known, so that what stands already is left alone.
+    transaction
+        .batch_execute("select projection.open_schema(schema) from projection.versions")
+        .await?;
     transaction.commit().await
 }
 

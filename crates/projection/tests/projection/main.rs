@@ -14,5 +14,6 @@ mod parked;
 mod queries;
 mod rebuild;
 mod robust;
+mod tenancy;
 mod trouble;
 mod versions;

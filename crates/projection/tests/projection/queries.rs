@@ -13,7 +13,7 @@ use tokio_postgres::{Client, error::SqlState};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const NO_WAIT: Duration = Duration::ZERO;
+pub(crate) const NO_WAIT: Duration = Duration::ZERO;
 
 pub(crate) struct Served {
     pub(crate) database: Database,

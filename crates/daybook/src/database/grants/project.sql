@@ -14,4 +14,3 @@ grant execute on function projection.make_staging, projection.drop_staging,
     projection.switch_when_ready, projection.show_analysts to {role};
 -- Rows and functions of every version, also of those that are made later.
 insert into projection.grantees values ($role${role}$role$, 'fold') on conflict do nothing;
-select projection.open_schema(schema) from projection.versions;

@@ -1,4 +1,4 @@
--- HTTP: appends commands, reads events and read models, checks API keys.
+-- HTTP: appends commands, reads events, checks API keys. Read models are queried by `query`.
 grant usage on schema journal, identity, projection to {role};
 grant select on journal.tenants, journal.events, journal.commands to {role};
 grant execute on function journal.append, journal.lock, journal.incarnation to {role};
@@ -9,7 +9,3 @@ grant execute on function journal.register_process, journal.heartbeat, journal.d
 grant select, update (last_used_at) on identity.api_keys to {role};
 grant select on projection.versions, projection.active, projection.checkpoints, projection.parked
     to {role};
--- Rows of every version, also of those that are made later. Queries call functions that a folder
--- declares; none of them runs with another's rights.
-insert into projection.grantees values ($role${role}$role$, 'read') on conflict do nothing;
-select projection.open_schema(schema) from projection.versions;

@@ -1,0 +1,7 @@
+-- Declared queries: rows of one tenant, the one that `daybook.tenant` names, of read models, and
+-- nothing else in the database, whatever their SQL says.
+grant usage on schema projection to {role};
+grant select on projection.versions, projection.active, projection.checkpoints to {role};
+-- Every version, also those that are made later. Queries call functions that a folder declares;
+-- none of them runs with another's rights.
+insert into projection.grantees values ($role${role}$role$, 'read') on conflict do nothing;
