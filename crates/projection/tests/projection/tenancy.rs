@@ -184,7 +184,6 @@ async fn hostile_parameters_show_no_other_tenant_and_change_nothing() {
 fn careless(dir: &Path) -> Catalogue {
     let folder = dir.join("careless");
     std::fs::create_dir_all(folder.join("queries")).unwrap();
-    let mut toml = "title = 'C'\nevents = ['ProductAdded']\n".to_owned();
     let queries = [
         ("all", "select tenant, sku from read.careless where :tenant is not null"),
         ("other", "select tenant, sku from read.careless where tenant = 3 - :tenant"),
@@ -193,13 +192,15 @@ fn careless(dir: &Path) -> Catalogue {
         ("write", "select read.sneak()::text as sku where :tenant = 1"),
         ("bait", "select sku from bait where :tenant = 1"),
     ];
+    let mut toml = vec!["title = 'C'\nevents = ['ProductAdded']\n".to_owned()];
     for (name, sql) in queries {
         std::fs::write(folder.join(format!("queries/{name}.sql")), sql).unwrap();
-        toml.push_str(&format!(
+        toml.push(format!(
             "[[query]]\nname = '{name}'\ntitle = 'q'\npath = '/v1/operator/{name}'\n\
              roles = ['operator']\nanswer = 'list'\norder = ['sku']\n"
         ));
     }
+    let toml = toml.concat();
     for (file, text) in [
         ("projection.toml", toml.as_str()),
         (
