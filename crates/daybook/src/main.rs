@@ -17,6 +17,10 @@ mod wiring;
 
 use clap::Parser;
 
+/// A writer makes and drops dozens of small pieces of JSON for each command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     let cli = cli::Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

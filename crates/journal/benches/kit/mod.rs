@@ -25,6 +25,10 @@ use tokio_postgres::{Client, Config, NoTls};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Callers run for so long before anything is counted.
 const WARM_UP: Duration = Duration::from_secs(1);
 
