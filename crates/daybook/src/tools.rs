@@ -1,5 +1,7 @@
 //! Tools: what is run once and ends.
 
+use std::io::{self, Write};
+
 use anyhow::Context;
 use daybook_commands::schemas;
 use daybook_identity::ApiKeys;
@@ -23,10 +25,12 @@ use crate::{
 /// Rows that one list prints at most.
 const LISTED: i64 = 10_000;
 
-/// Prints a line for the user; the only place that writes to standard output.
-#[expect(clippy::print_stdout, reason = "this is the command line's output")]
+/// Prints a line for the user. Whoever reads it may have seen enough (`daybook … | head`): then there
+/// is nothing left to do.
 pub(crate) fn say(line: &str) {
-    println!("{line}");
+    if writeln!(io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
 }
 
 /// Brings database, topic and read models to this version, and makes the default tenant.

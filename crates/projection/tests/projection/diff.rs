@@ -37,8 +37,18 @@ async fn rows_that_differ_are_told_by_key_at_one_position() {
         "select coalesce(nullif(e.data->>'id', 'c'), 'd') as id, null::jsonb as part",
     );
     add(&mut client, &folder.load().projections()[0], false).await.unwrap();
-    // nobody builds it: the comparison itself brings it to the other's position
+    let all = status(&client).await.unwrap();
+    // nobody builds it: the comparison itself brings it to the other's position, whichever is asked
+    let [active, building] = [0, 1].map(|n| all[n].version.clone());
+    let mut turned = Vec::new();
+    let report =
+        diff(&database.config, "sums", Some(&building), Some(&active), &mut |row| turned.push(row))
+            .await
+            .unwrap();
+    assert_eq!((report.changed, report.only_old, report.only_new), (2, 1, 1));
     let (report, rows) = compare(&database.config).await;
+    let old: Vec<_> = rows.iter().map(|row| &row.old).collect();
+    assert_eq!(turned.iter().map(|row| &row.new).collect::<Vec<_>>(), old);
     let report = report.unwrap();
     assert_eq!(report.positions, [("main".to_owned(), 4)]);
     assert_eq!((report.same, report.changed, report.only_old, report.only_new), (0, 2, 1, 1));
