@@ -287,7 +287,7 @@ fn events(limits: &Limits) -> Value {
         page_size(limits.replay_events),
         {"name": "types", "in": "query", "style": "form", "explode": false,
          "description": "Only these event types.",
-         "schema": {"type": "array", "maxItems": 100,
+         "schema": {"type": "array", "minItems": 1, "maxItems": 100,
             "items": {"type": "string", "enum": daybook_commands::event_types()}}},
         {"name": "stream_prefix", "in": "query",
          "description": "Only streams whose name starts so, as `order-`.",
