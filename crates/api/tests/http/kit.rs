@@ -107,6 +107,7 @@ impl Live {
 
     /// The next event; `None` once the stream has ended.
     pub(crate) async fn next(&mut self) -> Option<LiveEvent> {
+        let end = tokio::time::Instant::now() + Duration::from_mins(1);
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
@@ -126,8 +127,9 @@ impl Live {
                     return Some(event);
                 }
             }
-            let piece = tokio::time::timeout(Duration::from_mins(2), self.response.chunk());
-            let piece = piece.await.expect("something comes or the stream ends").unwrap()?;
+            // Signs of life are no event.
+            let piece = tokio::time::timeout_at(end, self.response.chunk()).await;
+            let piece = piece.expect("an event comes or the stream ends").unwrap()?;
             self.text.push_str(std::str::from_utf8(&piece).unwrap());
         }
     }
