@@ -94,7 +94,7 @@ enum Command {
     Secrets(SecretsCommand),
     /// Measures a running Daybook
     #[command(
-        after_help = "Example:\n  daybook bench latency --url http://127.0.0.1:7070 --key $KEY --rate 200"
+        after_help = "Example:\n  daybook bench fresh --url http://127.0.0.1:7070 --key $KEY --rate 200"
     )]
     Bench(BenchArgs),
     /// Shows the settings in force (no passwords)
@@ -472,7 +472,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 format!("{}: made {}", settings.secrets_dir.display(), made.join(", "))
             });
         }
-        Command::Bench(args) => crate::bench::run(args).await?,
+        Command::Bench(args) => crate::bench::run(args, &settings).await?,
         Command::Settings => tools::say(&tools::show_settings(&settings)),
         Command::Completions { .. } => {}
     }

@@ -37,6 +37,7 @@ pub use parked::{Parked, parked, retry};
 pub use projector::{Projector, ProjectorSettings};
 pub use queries::{
     Answer, Declared, LIMIT_DEFAULT, LIMIT_MAX, PrincipalScope, Queries, QueriesTask, QueryError,
+    statements,
 };
 pub use rebuild::{RebuildDeps, RebuildError, RebuildReport, Source, rebuild};
 pub use status::{ProjectionStatus, StopReason, Stopped, status};

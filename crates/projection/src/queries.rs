@@ -38,6 +38,18 @@ const TRIES: u32 = 5;
 /// How often it is looked for changed queries although nothing was heard.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// What is sent for the first page of a query, in order; `$1` is the tenant, `$2` and `$3` are the
+/// principal's customer and partner, then come the query's own parameters. `None`: there is no such
+/// query. For measurements.
+pub fn statements(catalogue: &Catalogue, query: &str, tenant: i32) -> Option<[String; 3]> {
+    let mut queries = catalogue.projections().iter().flat_map(|p| &p.queries);
+    let query = queries.find(|declared| declared.name == query)?;
+    Some([begin(tenant), statement(query, None), COMMIT.to_owned()])
+}
+
+/// Ends what [`begin`] begins.
+const COMMIT: &str = "commit";
+
 /// Nothing is written, no rows but the tenant's are seen (by the tables' row security, where the
 /// login is not their owner's), names mean what they say, and JSON has its times in UTC.
 fn begin(tenant: i32) -> String {
@@ -366,7 +378,7 @@ impl Queries {
         let (begun, row, ended) = futures::join!(
             client.batch_execute(&begin),
             client.query_one(&statement, &values),
-            client.batch_execute("commit"),
+            client.batch_execute(COMMIT),
         );
         begun?;
         let row = row?;

@@ -1,0 +1,124 @@
+//! `daybook bench`: measures a running Daybook and prints one JSON object a line.
+
+mod fresh;
+mod http;
+mod query;
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+
+use crate::{config::Settings, tools::say, wiring};
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Command accepted → visible in the read model, at a constant rate
+    #[command(
+        after_help = "Example:\n  daybook bench fresh --url http://127.0.0.1:7070 --key $KEY --rate 200"
+    )]
+    Fresh(FreshArgs),
+    /// Keyed queries over HTTP, from a few connections that stay open
+    #[command(
+        after_help = "Example:\n  daybook bench query --key $KEY --path /v1/operator/orders/{} --keys ids.txt"
+    )]
+    Query(QueryArgs),
+    /// A declared query's statements as serve sends them, for pgbench
+    #[command(after_help = "Example:\n  daybook bench statements operator_stock_of")]
+    Statements {
+        /// Name of the query
+        query: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct FreshArgs {
+    /// Address of the server
+    #[arg(long, env = "DAYBOOK_URL", default_value = "http://127.0.0.1:7070")]
+    url: String,
+    /// API key of an operator
+    #[arg(long, env = "DAYBOOK_OPERATOR_KEY", hide_env_values = true)]
+    key: String,
+    /// Commands a second
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    rate: u32,
+    /// For how long, seconds
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// Instead: so many wait for one position at once
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    waiters: Option<u32>,
+    /// With --waiters: the database's owner, who holds the read model until all of them wait
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct QueryArgs {
+    /// Address of the server
+    #[arg(long, env = "DAYBOOK_URL", default_value = "http://127.0.0.1:7070")]
+    url: String,
+    /// API key of whom the query is for
+    #[arg(long, env = "DAYBOOK_OPERATOR_KEY", hide_env_values = true)]
+    key: String,
+    /// Path of the query, with {} for the key
+    #[arg(long)]
+    path: String,
+    /// File of keys, one a line, of which random ones are asked for
+    #[arg(long)]
+    keys: Option<PathBuf>,
+    /// Connections
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    connections: u32,
+    /// For how long, seconds
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+}
+
+/// Runs a measurement.
+pub(crate) async fn run(args: BenchArgs, settings: &Settings) -> anyhow::Result<()> {
+    match args.what {
+        What::Fresh(args) => fresh::run(args).await,
+        What::Query(args) => query::run(args).await,
+        What::Statements { query } => statements(&query, settings),
+    }
+}
+
+/// The tenant whose rows are asked for: the first one made.
+const TENANT: i32 = 1;
+
+/// Prints what serve sends for a query, in order.
+fn statements(name: &str, settings: &Settings) -> anyhow::Result<()> {
+    let catalogue = wiring::catalogue(settings)?;
+    let statements = daybook_projection::statements(&catalogue, name, TENANT);
+    let statements = statements.ok_or_else(|| anyhow::anyhow!("there is no query {name}"))?;
+    for statement in statements {
+        say(&format!("{};", statement.trim_end()));
+    }
+    Ok(())
+}
+
+/// A percentile of sorted times in milliseconds, to the hundredth; null without any.
+fn percentile_ms(sorted: &[Duration], percent: usize) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let at = sorted[(sorted.len() * percent / 100).min(last)];
+    Some((at.as_secs_f64() * 100_000.0).round() / 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_sorted_times() {
+        let times: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
+        assert_eq!(percentile_ms(&times, 50), Some(51.0));
+        assert_eq!(percentile_ms(&times, 99), Some(100.0));
+        assert_eq!(percentile_ms(&[], 50), None);
+    }
+}
