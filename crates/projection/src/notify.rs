@@ -172,11 +172,16 @@ pub(crate) async fn tell_versions(
 }
 
 async fn connect(config: &Config) -> Option<Client> {
-    match config.connect(NoTls).await {
-        Ok((client, connection)) => {
-            tokio::spawn(connection);
-            Some(client)
-        }
+    let connected = async {
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        // Whoever is told finds rows that are there already: nothing of this need reach the disk,
+        // and everything told would wait for that.
+        client.batch_execute("set synchronous_commit = off").await?;
+        Ok::<_, tokio_postgres::Error>(client)
+    };
+    match connected.await {
+        Ok(client) => Some(client),
         Err(error) => {
             tracing::debug!(%error, "no connection for notifications");
             None

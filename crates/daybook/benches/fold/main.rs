@@ -1,0 +1,272 @@
+//! Events a second that projections are rebuilt with and moved in batches with, beside a
+//! hand-written GROUP BY that makes the same rows of the same table.
+//!
+//! `scripts/bench fold --json` starts a PostgreSQL and runs this; it prints one JSON object for
+//! each projection.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are printed")]
+
+use std::{path::PathBuf, time::Instant};
+
+use clap::Parser;
+use daybook_commands::schemas;
+use daybook_journal::{EventFilter, Reader, StoredEvent};
+use daybook_projection::{Catalogue, Definition, MeasuredFold, RebuildDeps, Source};
+use deadpool_postgres::{Manager, Pool};
+use serde_json::json;
+use tokio_postgres::{Client, Config, NoTls};
+
+type Failed = Box<dyn std::error::Error>;
+
+/// The only tenant.
+const TENANT: i32 = 1;
+/// Events of one reading of the journal, ahead of what is measured.
+const PAGE_EVENTS: i64 = 10_000;
+
+/// Folds against hand-written GROUP BYs
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Orders of the history; about fourteen events each
+    #[arg(long, default_value_t = 80_000)]
+    orders: u32,
+    /// Only these projections
+    #[arg(long, value_delimiter = ',')]
+    projections: Vec<String>,
+    /// Runs of floor and rebuild; the fastest counts, of both
+    #[arg(long, default_value_t = 2)]
+    runs: usize,
+    /// Folder of the projections
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../projections"))]
+    folder: PathBuf,
+    /// Passed by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A database with the history, where one projection after the other is measured.
+struct Measured {
+    config: Config,
+    client: Client,
+    reader: Reader,
+    head: i64,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failed> {
+    let arguments = Arguments::parse();
+    let url = std::env::var("DATABASE_URL").map_err(|_| "run scripts/bench fold")?;
+    let admin: Config = url.parse()?;
+    let name = format!("bench_{}", uuid::Uuid::new_v4().simple());
+    connect(&admin).await?.batch_execute(&format!("create database {name}")).await?;
+    let mut config = admin.clone();
+    config.dbname(&name);
+
+    let catalogue = Catalogue::load(&arguments.folder)?.reading(&schemas::upcasters());
+    let measured = Measured::prepare(config, &catalogue, arguments.orders).await?;
+    let mut unequal = Vec::new();
+    for definition in catalogue.projections() {
+        let wanted =
+            arguments.projections.is_empty() || arguments.projections.contains(&definition.name);
+        if wanted && !measured.measure(definition, arguments.runs).await? {
+            unequal.push(definition.name.clone());
+        }
+    }
+    drop(measured);
+    let drop = format!("drop database {name} with (force)");
+    connect(&admin).await?.batch_execute(&drop).await?;
+    if unequal.is_empty() {
+        return Ok(());
+    }
+    Err(format!("rows differ from the GROUP BY's: {}", unequal.join(", ")).into())
+}
+
+impl Measured {
+    async fn prepare(config: Config, catalogue: &Catalogue, orders: u32) -> Result<Self, Failed> {
+        let mut client = connect(&config).await?;
+        daybook_journal::migrate(&mut client).await?;
+        daybook_projection::migrate(&mut client).await?;
+        schemas::upcasters().install(&client).await?;
+        let pool = Pool::builder(Manager::new(config.clone(), NoTls)).max_size(2).build()?;
+        let reader = Reader::new(pool);
+        reader.add_tenant("main", 1).await?;
+        daybook_projection::install(&mut client, catalogue).await?;
+        eprintln!("fold: writing the history of {orders} orders");
+        let history = include_str!("history.sql").replace("$ORDERS", &orders.to_string());
+        client.batch_execute(&history).await?;
+        client.batch_execute("vacuum analyze journal.events").await?;
+        client.batch_execute("set jit = off; set work_mem = '64MB'; set timezone = 'UTC'").await?;
+        let head = reader.head(TENANT).await?;
+        eprintln!("fold: {head} events");
+        Ok(Self { config, client, reader, head })
+    }
+
+    /// Prints one projection's figures; whether its rows are those of the floor, each time.
+    async fn measure(&self, definition: &Definition, runs: usize) -> Result<bool, Failed> {
+        let name = &definition.name;
+        let Some(floor) = floor_of(name) else {
+            return Err(format!("there is no GROUP BY for {name}: benches/fold/floor").into());
+        };
+        eprintln!("fold: {name}");
+        let (mut whole, mut grouped, mut rebuilt) = (f64::MAX, f64::MAX, f64::MAX);
+        for _ in 0..runs.max(1) {
+            let (group_by, with_indexes) = self.floor(definition, floor).await?;
+            (grouped, whole) = (grouped.min(group_by), whole.min(with_indexes));
+            self.clear(definition).await?;
+            let started = Instant::now();
+            let deps =
+                RebuildDeps { config: self.config.clone(), feed: None, piece_positions: None };
+            daybook_projection::rebuild(&deps, name, Source::Journal, &|_, _| {}).await?;
+            rebuilt = rebuilt.min(started.elapsed().as_secs_f64());
+        }
+        let mut differing = self.differing(definition).await?;
+
+        self.clear(definition).await?;
+        let mut fold = MeasuredFold::begin(&self.config, &self.reader, definition, TENANT).await?;
+        // The last 45 % of the history in batches, so that what they touch is there and large.
+        let share = |percent: i64| self.head * percent / 100;
+        fold.catch_up(share(55)).await?;
+        self.settle(definition).await?;
+        let batch_10k = self.batches(&mut fold, share(75), 10_000).await?;
+        let batch_1k = self.batches(&mut fold, share(95), 1_000).await?;
+        let batch_100 = self.batches(&mut fold, self.head, 100).await?;
+        differing += self.differing(definition).await?;
+
+        let head = f64::from(u32::try_from(self.head)?);
+        let (floor_per_s, rebuild_per_s) = (head / whole, head / rebuilt);
+        println!(
+            "{}",
+            json!({
+                "bench": "fold",
+                "projection": name,
+                "layout": "same",
+                "events": self.head,
+                "rows": self.count(&table(definition)).await?,
+                "equal": differing == 0,
+                "floor_per_s": floor_per_s.round(),
+                "group_by_alone_per_s": (head / grouped).round(),
+                "rebuild_per_s": rebuild_per_s.round(),
+                "ratio_rebuild": hundredths(rebuild_per_s / floor_per_s),
+                "batch_100_per_s": batch_100.round(),
+                "batch_1k_per_s": batch_1k.round(),
+                "batch_10k_per_s": batch_10k.round(),
+                "ratio_batch_1k": hundredths(batch_1k / floor_per_s),
+            })
+        );
+        self.clear(definition).await?;
+        Ok(differing == 0)
+    }
+
+    /// Makes the floor's table; seconds of the GROUP BY alone, and with the indexes that the
+    /// projection's table has.
+    async fn floor(&self, definition: &Definition, query: &str) -> Result<(f64, f64), Failed> {
+        self.client.batch_execute("drop table if exists floor; checkpoint").await?;
+        let started = Instant::now();
+        self.client.batch_execute(&format!("create table floor as {query}")).await?;
+        let grouped = started.elapsed().as_secs_f64();
+        let indexes = self
+            .client
+            .query(
+                "select pg_get_indexdef(i.indexrelid) from pg_index i
+                 where i.indrelid = $1::text::regclass",
+                &[&table(definition)],
+            )
+            .await?;
+        for row in indexes {
+            let made: String = row.get(0);
+            let (before, after) = made.split_once(" USING ").ok_or("an index without a method")?;
+            let unique = if before.contains("UNIQUE") { "unique" } else { "" };
+            let index = format!("create {unique} index on floor using {after}");
+            self.client.batch_execute(&index).await?;
+        }
+        Ok((grouped, started.elapsed().as_secs_f64()))
+    }
+
+    /// How many rows the projection and the floor don't share.
+    async fn differing(&self, definition: &Definition) -> Result<i64, Failed> {
+        let read = table(definition);
+        let sql = format!(
+            "select (select count(*) from (table {read} except all table floor) a)
+                  + (select count(*) from (table floor except all table {read}) b)"
+        );
+        Ok(self.client.query_one(&sql, &[]).await?.get(0))
+    }
+
+    /// Seconds folding, per event, of batches up to a position. Reading them is not counted: they
+    /// come from Kafka.
+    async fn batches(
+        &self,
+        fold: &mut MeasuredFold,
+        until: i64,
+        size: usize,
+    ) -> Result<f64, Failed> {
+        let mut waiting: Vec<StoredEvent> = Vec::new();
+        let (mut seconds, mut events) = (0.0, 0);
+        let mut read = fold.position();
+        let filter = EventFilter { until: Some(until), ..EventFilter::default() };
+        while fold.position() < until {
+            while waiting.len() < size && read < until {
+                let page = self.reader.events(TENANT, read, PAGE_EVENTS, &filter).await?;
+                read = page.last().map_or(until, |event| event.position);
+                waiting.extend(page);
+            }
+            let rest = waiting.split_off(size.min(waiting.len()));
+            let started = Instant::now();
+            fold.batch(&waiting).await?;
+            seconds += started.elapsed().as_secs_f64();
+            events += waiting.len();
+            waiting = rest;
+        }
+        Ok(f64::from(u32::try_from(events)?) / seconds)
+    }
+
+    async fn clear(&self, definition: &Definition) -> Result<(), Failed> {
+        let sql = format!(
+            "truncate {}; delete from projection.checkpoints where projection = '{}'",
+            table(definition),
+            definition.name
+        );
+        self.client.batch_execute(&sql).await?;
+        self.client.batch_execute("checkpoint").await?;
+        Ok(())
+    }
+
+    /// What was written to prepare a run is not the run's to pay.
+    async fn settle(&self, definition: &Definition) -> Result<(), Failed> {
+        self.client.batch_execute(&format!("vacuum analyze {}", table(definition))).await?;
+        self.client.batch_execute("checkpoint").await?;
+        Ok(())
+    }
+
+    async fn count(&self, table: &str) -> Result<i64, Failed> {
+        Ok(self.client.query_one(&format!("select count(*) from {table}"), &[]).await?.get(0))
+    }
+}
+
+/// The GROUP BY that makes a projection's rows.
+fn floor_of(projection: &str) -> Option<&'static str> {
+    Some(match projection {
+        "attention" => include_str!("floor/attention.sql"),
+        "customers" => include_str!("floor/customers.sql"),
+        "orders" => include_str!("floor/orders.sql"),
+        "payments" => include_str!("floor/payments.sql"),
+        "sales_by_country" => include_str!("floor/sales_by_country.sql"),
+        "sales_by_day" => include_str!("floor/sales_by_day.sql"),
+        "sales_by_product" => include_str!("floor/sales_by_product.sql"),
+        "stock" => include_str!("floor/stock.sql"),
+        _ => return None,
+    })
+}
+
+fn table(definition: &Definition) -> String {
+    format!("{}.{}", definition.schema(), definition.name)
+}
+
+async fn connect(config: &Config) -> Result<Client, Failed> {
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
