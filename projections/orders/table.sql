@@ -54,33 +54,39 @@ create index on read.orders (tenant, partner_id, position) where partner_id is n
 create index on read.orders (tenant, status, placed_at, order_id);
 create index on read.orders (tenant, reference) where reference is not null;
 
+-- The next functions are plpgsql, which plans what it says once a session: PostgreSQL can't fold
+-- these into the query that calls them, and then it would plan one in SQL anew at each call.
+
 -- Lines as a frontend wants them: [{line, sku, name, quantity, unit_price, amount, shipped,
 -- returned, cancelled}].
 create or replace function read.order_lines(lines jsonb, shipments jsonb, credits jsonb)
-returns jsonb language sql immutable parallel safe as $$
-    with moved as (
-        select m.line->>'line' as line, (m.line->>'quantity')::bigint as quantity, 'shipped' as how
-            from jsonb_array_elements(shipments) as s (shipment)
-            cross join jsonb_array_elements(s.shipment->'lines') as m (line)
-        union all
-        select m.line->>'line', (m.line->>'quantity')::bigint,
-               case c.credit->>'kind' when 'returned' then 'returned' else 'cancelled' end
-            from jsonb_array_elements(credits) as c (credit)
-            cross join jsonb_array_elements(c.credit->'lines') as m (line)
-    ), sums as (
-        select line,
-               sum(quantity) filter (where how = 'shipped') as shipped,
-               sum(quantity) filter (where how = 'returned') as returned,
-               sum(quantity) filter (where how = 'cancelled') as cancelled
-            from moved group by line
-    )
-    select coalesce(jsonb_agg((l.line - 'tracked') || jsonb_build_object(
-            'shipped', coalesce(s.shipped, 0),
-            'returned', coalesce(s.returned, 0),
-            'cancelled', coalesce(s.cancelled, 0)) order by l.place), '[]')
-        from jsonb_array_elements(lines) with ordinality as l (line, place)
-        left join sums s on s.line = l.line->>'line'
-$$;
+returns jsonb language plpgsql immutable parallel safe as $$
+begin
+    return (
+        with moved as (
+            select m.line->>'line' as line, (m.line->>'quantity')::bigint as quantity, 'shipped' as how
+                from jsonb_array_elements(shipments) as s (shipment)
+                cross join jsonb_array_elements(s.shipment->'lines') as m (line)
+            union all
+            select m.line->>'line', (m.line->>'quantity')::bigint,
+                   case c.credit->>'kind' when 'returned' then 'returned' else 'cancelled' end
+                from jsonb_array_elements(credits) as c (credit)
+                cross join jsonb_array_elements(c.credit->'lines') as m (line)
+        ), sums as (
+            select line,
+                   sum(quantity) filter (where how = 'shipped') as shipped,
+                   sum(quantity) filter (where how = 'returned') as returned,
+                   sum(quantity) filter (where how = 'cancelled') as cancelled
+                from moved group by line
+        )
+        select coalesce(jsonb_agg((l.line - 'tracked') || jsonb_build_object(
+                'shipped', coalesce(s.shipped, 0),
+                'returned', coalesce(s.returned, 0),
+                'cancelled', coalesce(s.cancelled, 0)) order by l.place), '[]')
+            from jsonb_array_elements(lines) with ordinality as l (line, place)
+            left join sums s on s.line = l.line->>'line'
+    );
+end $$;
 
 -- An amount as people read it: GBP 15.30, JPY 1530. Minor units by ISO 4217.
 create or replace function read.money(amount bigint, currency text)
@@ -104,55 +110,58 @@ $$;
 
 -- An order's history in words: [{at, kind, text}]. Nothing of it is anybody's own text.
 create or replace function read.order_history(history jsonb, currency text)
-returns jsonb language sql immutable parallel safe as $$
-    select coalesce(jsonb_agg(jsonb_build_object('at', w.at, 'kind', w.kind, 'text', w.text)
-                              order by w.place), '[]')
-    from (
-        select h.place, h.entry->0 as at, k.kind,
-               case k.kind
-               when 'placed' then 'Order placed: ' || m.money || '.'
-               when 'payment_opened' then 'Payment of ' || m.money || ' started.'
-               when 'payment_captured' then 'Payment of ' || m.money || ' received.'
-               when 'payment_failed' then 'Payment of ' || m.money || ' did not go through.'
-               when 'paid' then 'Order paid.'
-               when 'shipped' then case
-                   when h.entry->2 <> 'true' then 'Part of the order sent.'
-                   when h.shipment > 1 then 'Rest of the order sent.'
-                   else 'Order sent.' end
-               when 'delivered' then 'Order delivered.'
-               when 'cancelled' then 'Order cancelled.'
-               when 'expired' then 'Order expired: it was not paid in time.'
-               when 'returned' then 'Goods returned: ' || m.money || ' credited.'
-               when 'credited' then m.money || ' credited as goodwill.'
-               when 'refund_opened' then 'Refund of ' || m.money || ' started.'
-               when 'refunded' then 'Refund of ' || m.money || ' made.'
-               when 'refund_failed' then 'Refund of ' || m.money || ' failed: the shop looks after it.'
-               end as text
+returns jsonb language plpgsql immutable parallel safe as $$
+begin
+    return (
+        select coalesce(jsonb_agg(jsonb_build_object('at', w.at, 'kind', w.kind, 'text', w.text)
+                                  order by w.place), '[]')
         from (
-            select place, entry,
-                   count(*) filter (where entry->>1 = 'OrderShipped') over (order by place) as shipment
-            from jsonb_array_elements(history) with ordinality as x (entry, place)
-        ) h
-        cross join lateral (
-            select case h.entry->>1
-                when 'OrderPlaced' then 'placed'
-                when 'OrderPaymentOpened' then 'payment_opened'
-                when 'OrderPaymentCaptured' then 'payment_captured'
-                when 'OrderPaymentClosed' then 'payment_failed'
-                when 'OrderPaid' then 'paid'
-                when 'OrderShipped' then 'shipped'
-                when 'OrderDelivered' then 'delivered'
-                when 'OrderCancelled' then 'cancelled'
-                when 'OrderExpired' then 'expired'
-                when 'OrderItemsReturned' then 'returned'
-                when 'OrderCredited' then 'credited'
-                when 'OrderRefundOpened' then 'refund_opened'
-                when 'OrderRefundSettled' then 'refunded'
-                when 'OrderRefundFailed' then 'refund_failed' end
-        ) k (kind)
-        cross join lateral (
-            select case when jsonb_typeof(h.entry->2) = 'number'
-                        then read.money((h.entry->>2)::bigint, currency) end
-        ) m (money)
-    ) w
-$$;
+            select h.place, h.entry->0 as at, k.kind,
+                   case k.kind
+                   when 'placed' then 'Order placed: ' || m.money || '.'
+                   when 'payment_opened' then 'Payment of ' || m.money || ' started.'
+                   when 'payment_captured' then 'Payment of ' || m.money || ' received.'
+                   when 'payment_failed' then 'Payment of ' || m.money || ' did not go through.'
+                   when 'paid' then 'Order paid.'
+                   when 'shipped' then case
+                       when h.entry->2 <> 'true' then 'Part of the order sent.'
+                       when h.shipment > 1 then 'Rest of the order sent.'
+                       else 'Order sent.' end
+                   when 'delivered' then 'Order delivered.'
+                   when 'cancelled' then 'Order cancelled.'
+                   when 'expired' then 'Order expired: it was not paid in time.'
+                   when 'returned' then 'Goods returned: ' || m.money || ' credited.'
+                   when 'credited' then m.money || ' credited as goodwill.'
+                   when 'refund_opened' then 'Refund of ' || m.money || ' started.'
+                   when 'refunded' then 'Refund of ' || m.money || ' made.'
+                   when 'refund_failed' then 'Refund of ' || m.money || ' failed: the shop looks after it.'
+                   end as text
+            from (
+                select place, entry,
+                       count(*) filter (where entry->>1 = 'OrderShipped') over (order by place) as shipment
+                from jsonb_array_elements(history) with ordinality as x (entry, place)
+            ) h
+            cross join lateral (
+                select case h.entry->>1
+                    when 'OrderPlaced' then 'placed'
+                    when 'OrderPaymentOpened' then 'payment_opened'
+                    when 'OrderPaymentCaptured' then 'payment_captured'
+                    when 'OrderPaymentClosed' then 'payment_failed'
+                    when 'OrderPaid' then 'paid'
+                    when 'OrderShipped' then 'shipped'
+                    when 'OrderDelivered' then 'delivered'
+                    when 'OrderCancelled' then 'cancelled'
+                    when 'OrderExpired' then 'expired'
+                    when 'OrderItemsReturned' then 'returned'
+                    when 'OrderCredited' then 'credited'
+                    when 'OrderRefundOpened' then 'refund_opened'
+                    when 'OrderRefundSettled' then 'refunded'
+                    when 'OrderRefundFailed' then 'refund_failed' end
+            ) k (kind)
+            cross join lateral (
+                select case when jsonb_typeof(h.entry->2) = 'number'
+                            then read.money((h.entry->>2)::bigint, currency) end
+            ) m (money)
+        ) w
+    );
+end $$;

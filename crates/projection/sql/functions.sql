@@ -63,11 +63,6 @@ begin
     return found;
 end $daybook$;
 
--- Whether this version is the one that answers queries.
-create function {schema}.{name}__is_active() returns boolean language sql stable
-return exists (select from projection.active a
-               where a.projection = '{name}' and a.version = '{version}');
-
 -- One batch: the events in (p_expected, p_next] that this projection reads, from arrays, folded
 -- onto the rows, together with the checkpoint. o_moved: whether it was at p_expected. o_keys: the
 -- keys of the rows that were touched, as JSON arrays; null: too many to name.
@@ -87,7 +82,9 @@ begin
     if cardinality(p_positions) > 0 then
         {fold_arrays_into_table}
     end if;
-    o_active := {schema}.{name}__is_active();
+    -- here and not in a function of its own, which would be planned anew at each call
+    o_active := exists (select from projection.active a
+                        where a.projection = '{name}' and a.version = '{version}');
 end $daybook$;
 
 -- The same with the events of a piece of the journal. The first piece finds no rows, so the plain
@@ -110,7 +107,9 @@ begin
     else
         {fold_journal_into_table}
     end if;
-    o_active := {schema}.{name}__is_active();
+    -- here and not in a function of its own, which would be planned anew at each call
+    o_active := exists (select from projection.active a
+                        where a.projection = '{name}' and a.version = '{version}');
 end $daybook$;
 
 -- The same onto the staging table of a rebuild, which has no checkpoint here.

@@ -9,7 +9,10 @@ use std::{
 use futures::{StreamExt, stream};
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Transaction};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, NoTls, Transaction,
+    types::{ToSql, Type},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Channel on which moved checkpoints are told, `<projection>:<tenant>:<position>` each, followed
@@ -153,13 +156,15 @@ impl Moved {
     }
 }
 
-/// Tells payloads to all listeners.
+/// Tells payloads to all listeners, in one round trip.
 pub(crate) async fn tell(
     client: &Client,
     payloads: &[String],
 ) -> Result<(), tokio_postgres::Error> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&CHANNEL, Type::TEXT), (&payloads, Type::TEXT_ARRAY)];
     client
-        .execute("select pg_notify($1, p) from unnest($2::text[]) as p", &[&CHANNEL, &payloads])
+        .execute_typed("select pg_notify($1, p) from unnest($2) as p", &parameters)
         .await
         .map(|_| ())
 }
