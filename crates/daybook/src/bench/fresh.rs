@@ -20,7 +20,7 @@ use tokio::{
 use tokio_postgres::NoTls;
 use uuid::Uuid;
 
-use super::{FreshArgs, http::Http, percentile_ms};
+use super::{By, FreshArgs, http::Http, live::Pages, percentile_ms};
 use crate::tools::say;
 
 /// Requests that may be in flight at once; an open loop beyond it says so instead of piling up.
@@ -37,15 +37,15 @@ const WAIT: Duration = Duration::from_secs(10);
 const GATHER: Duration = Duration::from_secs(5);
 
 /// One command's times.
-struct Sample {
+pub(super) struct Sample {
     /// From when it was to be sent until it was accepted.
-    accepted: Duration,
+    pub(super) accepted: Duration,
     /// From then on until it could be read.
-    visible: Duration,
+    pub(super) visible: Duration,
 }
 
-struct Shop {
-    http: Http,
+pub(super) struct Shop {
+    pub(super) http: Http,
     skus: Vec<String>,
 }
 
@@ -72,11 +72,15 @@ impl Shop {
         Ok(shop)
     }
 
-    fn order(&self) -> (Uuid, Value) {
+    /// An order of a few lines, each of so many pieces.
+    pub(super) fn order(&self, quantity: u32) -> (Uuid, Value) {
         let id = Uuid::now_v7();
         let first = rand::rng().random_range(0..PRODUCTS);
         let lines: Vec<Value> = (0..ORDER_LINES)
-            .map(|n| json!({ "sku": self.skus[(first + n * 7) % PRODUCTS], "quantity": 1 }))
+            .map(|n| {
+                json!({ "sku": self.skus[(first + n * 7) % PRODUCTS],
+                                "quantity": quantity })
+            })
             .collect();
         let order = json!({ "order_id": id, "currency": "GBP", "country": "United Kingdom",
                             "lines": lines });
@@ -84,7 +88,7 @@ impl Shop {
     }
 
     async fn place_and_read(&self, scheduled: Instant) -> anyhow::Result<Sample> {
-        let (id, order) = self.order();
+        let (id, order) = self.order(1);
         let answer = self.http.command("PlaceOrder", &order).await?;
         let accepted = Instant::now();
         self.read(id, position(&answer)?).await?;
@@ -107,7 +111,7 @@ impl Shop {
     }
 }
 
-fn position(answer: &Value) -> anyhow::Result<&str> {
+pub(super) fn position(answer: &Value) -> anyhow::Result<&str> {
     answer["position"].as_str().context("no position in the answer")
 }
 
@@ -122,12 +126,31 @@ pub(super) async fn run(args: FreshArgs) -> anyhow::Result<()> {
             let database = args.database.context("--waiters needs --database")?;
             many_wait(&shop, waiters, &database).await
         }
-        None => open_loop(&shop, args.rate, args.seconds).await,
+        None if args.by == By::Sse => {
+            let pages = Arc::new(Pages::open(&shop).await?);
+            let sample = |n, scheduled| pages.clone().change(shop.clone(), n, scheduled);
+            open_loop("sse", sample, args.rate, args.seconds).await
+        }
+        None => {
+            let sample = |_n, scheduled| {
+                let shop = shop.clone();
+                async move { shop.place_and_read(scheduled).await }
+            };
+            open_loop("position", sample, args.rate, args.seconds).await
+        }
     }
 }
 
 /// Commands start on time whatever became of those before.
-async fn open_loop(shop: &Arc<Shop>, rate: u32, seconds: u32) -> anyhow::Result<()> {
+async fn open_loop<F>(
+    by: &str,
+    sample: impl Fn(u32, Instant) -> F,
+    rate: u32,
+    seconds: u32,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<Sample>> + Send + 'static,
+{
     let total = rate * seconds;
     let in_flight = Arc::new(AtomicU64::new(0));
     let mut not_sent = 0;
@@ -141,9 +164,9 @@ async fn open_loop(shop: &Arc<Shop>, rate: u32, seconds: u32) -> anyhow::Result<
             continue;
         }
         in_flight.fetch_add(1, Ordering::Relaxed);
-        let (shop, in_flight) = (shop.clone(), in_flight.clone());
+        let (sample, in_flight) = (sample(n, scheduled), in_flight.clone());
         running.spawn(async move {
-            let sample = shop.place_and_read(scheduled).await;
+            let sample = sample.await;
             in_flight.fetch_sub(1, Ordering::Relaxed);
             sample
         });
@@ -165,7 +188,7 @@ async fn open_loop(shop: &Arc<Shop>, rate: u32, seconds: u32) -> anyhow::Result<
     }
     say(&json!({
         "bench": "fresh",
-        "by": "position",
+        "by": by,
         "rate": rate,
         "seconds": seconds,
         "commands": accepted.len(),
@@ -197,7 +220,7 @@ async fn many_wait(shop: &Arc<Shop>, waiters: u32, database: &str) -> anyhow::Re
         )
         .await
         .context("the checkpoint can't be held")?;
-    let (id, order) = shop.order();
+    let (id, order) = shop.order(1);
     let answer = shop.http.command("PlaceOrder", &order).await?;
     let position = position(&answer)?.to_owned();
     let mut waiting = JoinSet::new();

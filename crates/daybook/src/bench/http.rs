@@ -65,10 +65,10 @@ impl Http {
     pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
         let mut connection = loop {
             let idle = self.idle.lock().expect("no code panics while holding it").pop();
-            match idle {
-                Some(mut connection) if connection.0.ready().await.is_ok() => break connection,
-                Some(_closed_meanwhile) => {}
-                None => break self.connect().await?,
+            let Some(mut connection) = idle else { break self.connect().await? };
+            // it may have been closed meanwhile
+            if connection.0.ready().await.is_ok() {
+                break connection;
             }
         };
         let answer = connection.send(request).await?;
@@ -95,6 +95,17 @@ impl Http {
 }
 
 impl Connection {
+    /// Sends a request whose answer goes on without an end.
+    pub(super) async fn follow(
+        mut self,
+        request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<(Self, Incoming)> {
+        self.0.ready().await?;
+        let response = self.0.send_request(request).await?;
+        anyhow::ensure!(response.status().is_success(), "{}", response.status());
+        Ok((self, response.into_body()))
+    }
+
     pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
         self.0.ready().await?;
         let response: hyper::Response<Incoming> = self.0.send_request(request).await?;

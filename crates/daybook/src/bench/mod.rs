@@ -2,6 +2,7 @@
 
 mod fresh;
 mod http;
+mod live;
 mod query;
 
 use std::{path::PathBuf, time::Duration};
@@ -50,12 +51,24 @@ struct FreshArgs {
     /// For how long, seconds
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
+    /// How it is seen that the read model has it
+    #[arg(long, value_enum, default_value_t = By::Position)]
+    by: By,
     /// Instead: so many wait for one position at once
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     waiters: Option<u32>,
     /// With --waiters: the database's owner, who holds the read model until all of them wait
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database: Option<String>,
+}
+
+/// How a reader learns of news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum By {
+    /// It asks for what is no older than the command
+    Position,
+    /// It follows a page of its own, which changes
+    Sse,
 }
 
 #[derive(Debug, Args)]
