@@ -38,7 +38,8 @@ begin
         end;
     end loop;
     o_keys := touched;
-    o_active := {schema}.{name}__is_active();
+    o_active := exists (select from projection.active a
+                        where a.projection = '{name}' and a.version = '{version}');
 end $daybook$;
 
 -- Whether an error comes from what the events and the folder say.

@@ -113,8 +113,12 @@ impl Measured {
             (grouped, whole) = (grouped.min(group_by), whole.min(with_indexes));
             self.clear(definition).await?;
             let started = Instant::now();
-            let deps =
-                RebuildDeps { config: self.config.clone(), feed: None, piece_positions: None };
+            let deps = RebuildDeps {
+                config: self.config.clone(),
+                feed: None,
+                piece_positions: None,
+                anew: true,
+            };
             daybook_projection::rebuild(&deps, name, Source::Journal, &|_, _| {}).await?;
             rebuilt = rebuilt.min(started.elapsed().as_secs_f64());
         }
