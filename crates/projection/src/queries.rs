@@ -637,6 +637,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_measured_is_what_is_sent() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections");
+        let catalogue = Catalogue::load(&folder).unwrap();
+        let declared = catalogue.projections().iter().flat_map(|p| &p.queries);
+        for query in declared {
+            let [begun, sent, ended] = statements(&catalogue, &query.name).unwrap();
+            assert_eq!((begun, sent), (begin(), Prepared::new(query).first), "{}", query.name);
+            assert_eq!(ended, "commit");
+        }
+        assert_eq!(statements(&catalogue, "no_such_query"), None);
+    }
+
+    #[test]
     fn parameters_are_numbered_and_typed() {
         assert_eq!(bound_sql(&list()), "select $1::integer, $2::uuid, $4::uuid, $5::date::text");
         let first = statement(&list(), None);
