@@ -54,13 +54,13 @@ create index on read.orders (tenant, partner_id, position) where partner_id is n
 create index on read.orders (tenant, status, placed_at, order_id);
 create index on read.orders (tenant, reference) where reference is not null;
 
--- The next functions are plpgsql, which plans what it says once a session: PostgreSQL can't fold
--- these into the query that calls them, and then it would plan one in SQL anew at each call.
+-- PostgreSQL can't fold the functions of lines and history into the query that calls them, and would
+-- plan what they say anew at each call, were they in SQL or free to plan for the values at hand.
 
 -- Lines as a frontend wants them: [{line, sku, name, quantity, unit_price, amount, shipped,
 -- returned, cancelled}].
 create or replace function read.order_lines(lines jsonb, shipments jsonb, credits jsonb)
-returns jsonb language plpgsql immutable parallel safe as $$
+returns jsonb language plpgsql immutable parallel safe set plan_cache_mode = force_generic_plan as $$
 begin
     return (
         with moved as (
@@ -110,7 +110,7 @@ $$;
 
 -- An order's history in words: [{at, kind, text}]. Nothing of it is anybody's own text.
 create or replace function read.order_history(history jsonb, currency text)
-returns jsonb language plpgsql immutable parallel safe as $$
+returns jsonb language plpgsql immutable parallel safe set plan_cache_mode = force_generic_plan as $$
 begin
     return (
         select coalesce(jsonb_agg(jsonb_build_object('at', w.at, 'kind', w.kind, 'text', w.text)
