@@ -42,7 +42,7 @@ create temp table bench_sold as
 
 -- `at` is a time in orders: order n is placed at n. Within one time, `step` gives the order.
 create temp table bench_event (
-    at double precision, step integer, stream text collate "C", type text collate "C", data jsonb
+    at numeric, step integer, stream text collate "C", type text collate "C", data jsonb
 );
 
 insert into bench_event
@@ -79,7 +79,7 @@ insert into bench_event
         cross join lateral (select hashint4(o.n * 13) & 2147483647 as draw) d
     )
     select e.at, e.step, e.stream, e.type, e.data from sale s cross join lateral (values
-        (s.n::double precision, 1, s.stream, 'OrderPlaced', s.the_order || s.who || jsonb_build_object(
+        (s.n::numeric, 1, s.stream, 'OrderPlaced', s.the_order || s.who || jsonb_build_object(
             'partner_id', null, 'reference', 'R' || s.n, 'country', s.country, 'currency', 'GBP',
             'lines', s.lines, 'shipping', 395, 'tax', 0, 'total', s.total,
             'expires_at', '2027-01-01T00:00:00.000000Z'), true),
@@ -124,7 +124,7 @@ insert into bench_event
     join bench_line l using (n)
     cross join lateral (select hashint4(o.n * 13) & 2147483647 as draw) d
     cross join lateral (values
-        (o.n::double precision, 'StockReserved', true),
+        (o.n::numeric, 'StockReserved', true),
         (o.n + 45.0, 'StockReleased', o.expires),
         (o.n + 300 + d.draw % 3000, 'StockShipped', not o.expires)
     ) m (at, type, happens)
