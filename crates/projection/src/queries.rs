@@ -642,11 +642,11 @@ mod tests {
         let catalogue = Catalogue::load(&folder).unwrap();
         let declared = catalogue.projections().iter().flat_map(|p| &p.queries);
         for query in declared {
-            let [begun, sent, ended] = statements(&catalogue, &query.name).unwrap();
-            assert_eq!((begun, sent), (begin(), Prepared::new(query).first), "{}", query.name);
+            let [begun, sent, ended] = statements(&catalogue, &query.name, 1).unwrap();
+            assert_eq!((begun, sent), (begin(1), Prepared::new(query).first), "{}", query.name);
             assert_eq!(ended, "commit");
         }
-        assert_eq!(statements(&catalogue, "no_such_query"), None);
+        assert_eq!(statements(&catalogue, "no_such_query", 1), None);
     }
 
     #[test]
