@@ -219,6 +219,18 @@ impl Reader {
         Ok(client.query_opt(&statement, &[&tenant]).await?.map_or(0, |row| row.get(0)))
     }
 
+    /// Position of the tenant's last event recorded at or before a moment; 0 before the first one.
+    /// Costs a look-up in the index for each doubling of the journal.
+    pub async fn position_at(
+        &self,
+        tenant: i32,
+        at: chrono::DateTime<chrono::Utc>,
+    ) -> Result<i64, JournalError> {
+        let client = self.pool.get().await?;
+        let statement = client.prepare_cached(include_str!("reader/position_at.sql")).await?;
+        Ok(client.query_one(&statement, &[&tenant, &at]).await?.get(0))
+    }
+
     /// At most `limit` events after a position, ascending, all of them in memory: for small limits.
     /// [`Reader::read`] has no such bound.
     pub async fn events(

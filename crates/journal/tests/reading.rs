@@ -393,3 +393,38 @@ async fn a_follower_stops_where_the_history_is_another_one() {
     stop.cancel();
     database.drop().await;
 }
+
+#[tokio::test]
+async fn a_moment_is_the_last_position_recorded_by_then() {
+    let database = Database::create().await;
+    let client = database.client().await;
+    let reader = database.reader();
+    let start: chrono::DateTime<chrono::Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
+    assert_eq!(reader.position_at(1, start).await.unwrap(), 0, "an empty journal");
+    // a batch shares its time, and another tenant's positions are its own
+    fill(&database, 1_000, 10).await;
+    client
+        .batch_execute(
+            "alter table journal.events disable trigger events_never_change;
+             update journal.events
+                set recorded_at = timestamptz '2026-01-01Z' + make_interval(secs => position / 7);
+             insert into journal.events
+                select position, occurred_at, timestamptz '2025-01-01Z', 2, version,
+                       schema_version, stream, type, mac, data, meta
+                from journal.events where position <= 5",
+        )
+        .await
+        .unwrap();
+    for seconds in -1..=144_i64 {
+        for micros in [-1, 0, 1] {
+            let at = start + chrono::Duration::seconds(seconds);
+            let at = at + chrono::Duration::microseconds(micros);
+            let whole = if micros < 0 { seconds - 1 } else { seconds };
+            let wanted = if whole < 0 { 0 } else { (7 * whole + 6).min(1_000) };
+            assert_eq!(reader.position_at(1, at).await.unwrap(), wanted, "{at}");
+        }
+    }
+    assert_eq!(reader.position_at(2, start).await.unwrap(), 5);
+    assert_eq!(reader.position_at(3, start).await.unwrap(), 0);
+    database.drop().await;
+}
