@@ -99,6 +99,11 @@ pub(crate) enum Failure {
         /// How many those are.
         at_most: usize,
     },
+    /// Folding the journal up to the position asked for takes longer than it may.
+    FoldTooLong {
+        /// How long it may take, seconds.
+        at_most: u64,
+    },
     /// The principal has used no such idempotency key, or it is forgotten.
     UnknownKey,
     /// There is no such thing, or it is somebody else's.
@@ -187,6 +192,9 @@ macro_rules! kinds {
 }
 
 kinds! {
+    AS_OF_TOO_FAR = "as-of-too-far", UNPROCESSABLE_ENTITY, "Looking back so far takes too long",
+        "Ask about one row, where the query can, or about an earlier position, or let whoever runs \
+         the service raise `limit`, a setting in seconds.";
     BODY_TOO_LARGE = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large",
         "Send less: `limit` says how many bytes are accepted.";
     BODY_TOO_SLOW = "body-too-slow", REQUEST_TIMEOUT, "The body took too long to arrive",
@@ -225,9 +233,9 @@ kinds! {
     STALE = "stale", SERVICE_UNAVAILABLE, "The read model is not there yet",
         "Ask again, wait longer (`Prefer: wait=10`) or take the older answer \
          (`Prefer: handling=lenient`).";
-    TOO_BUSY = "too-busy", SERVICE_UNAVAILABLE, "Too many are waiting or following",
+    TOO_BUSY = "too-busy", SERVICE_UNAVAILABLE, "Too many are waiting, following or looking back",
         "Ask again after Retry-After seconds; `limit` names what is full and `at_most` says how \
-         many it allows. Without `Prefer: wait` a query is answered at once.";
+         many it allows. Without `Prefer: wait` and `as_of` a query is answered at once.";
     TOO_MANY_STREAMS = "too-many-streams", TOO_MANY_REQUESTS, "You follow too many answers at once",
         "Close streams that nobody looks at; `at_most` says how many one principal may have.";
     UNAUTHENTICATED = "unauthenticated", UNAUTHORIZED, "An API key is needed",
@@ -409,6 +417,12 @@ impl Failure {
             .value("limit", "streams_of_principal")
             .value("at_most", at_most)
             .retry(),
+            Self::FoldTooLong { at_most } => Problem::new(
+                &AS_OF_TOO_FAR,
+                format!("Folding the journal up to there takes more than {at_most} s."),
+            )
+            .value("limit", "as_of_deadline_s")
+            .value("at_most", at_most),
             Self::UnknownKey => Problem::new(&KEY_UNKNOWN, "No command of yours has this key."),
             Self::NotFound => Problem::new(&NOT_FOUND, "There is no such thing."),
             Self::Submit(error) => submit_problem(error, request),

@@ -2,9 +2,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use chrono::{DateTime, Utc};
 use daybook_identity::{Principal, Role};
 use daybook_projection::{
-    Answer, AnswerShape, DeclaredQuery, Format, Place, PrincipalScope, QueryError,
+    Answer, AnswerShape, AsOf, DeclaredQuery, Format, Place, PrincipalScope, QueryError,
 };
 use warp::{
     http::{HeaderValue, StatusCode, header},
@@ -20,6 +21,9 @@ use crate::{
     service,
     surface::Surface,
 };
+
+/// Parameter of queries that may be asked as of a position.
+const AS_OF: &str = "as_of";
 
 /// Answers one declared query.
 pub(crate) async fn run(
@@ -73,7 +77,16 @@ pub(crate) async fn answer(
     principal: &Principal,
     request: &Request,
 ) -> Result<Answer, Failure> {
-    let parameters = parameters(query, &request.path, &request.query)?;
+    let mut given = request::query(&request.query)?;
+    let looks_back = query.offers_as_of(principal.role.as_str());
+    let asked = if looks_back { given.remove(AS_OF) } else { None };
+    let parameters = declared(query, &request.path, given)?;
+    if let Some(asked) = asked {
+        let as_of = as_of(app, principal.tenant, &request.headers, asked).await?;
+        let scope = scope(principal);
+        let answer = app.queries.run_as_of(query, principal.tenant, scope, &parameters, &as_of);
+        return answer.await.map_err(|error| failure(query, error));
+    }
     let prefer = request::prefer(&request.headers, app.limits.prefer_wait)?;
     let tenant = principal.tenant;
     let wanted = reachable(app, tenant, &request.headers).await?;
@@ -96,6 +109,41 @@ pub(crate) async fn answer(
         answer = app.queries.run(query, tenant, scope, &parameters, None, Duration::ZERO).await;
     }
     answer.map_err(|error| failure(query, error))
+}
+
+/// What `as_of` means: a position up to the head, or a time up to now.
+async fn as_of(
+    app: &App,
+    tenant: i32,
+    headers: &warp::http::HeaderMap,
+    asked: String,
+) -> Result<AsOf, Failure> {
+    if request::min_position(headers)?.is_some() {
+        return Err(Failure::Invalid {
+            part: Part::Header,
+            field: "Daybook-Min-Position".to_owned(),
+            detail: "as_of says already which position is wanted: send one of the two.".to_owned(),
+        });
+    }
+    let invalid =
+        |detail: String| Failure::Invalid { part: Part::Query, field: AS_OF.to_owned(), detail };
+    let position = if asked.bytes().all(|b| b.is_ascii_digit()) && !asked.is_empty() {
+        let head = app.reader.head(tenant).await?;
+        let within = asked.parse().ok().filter(|position| *position <= head);
+        within.ok_or_else(|| {
+            invalid(format!("The journal ends at position {head}: nothing is known beyond."))
+        })?
+    } else {
+        let at = DateTime::parse_from_rfc3339(&asked).map_err(|_| {
+            invalid("as_of is a position or a time as 2011-12-09T12:50:00Z.".to_owned())
+        })?;
+        let at = at.with_timezone(&Utc);
+        if at > Utc::now() {
+            return Err(invalid("This time is still to come.".to_owned()));
+        }
+        app.reader.position_at(tenant, at).await?
+    };
+    Ok(AsOf { position, asked })
 }
 
 /// The JSON that is sent: the object itself, or a page with the cursor of the next.
@@ -151,7 +199,14 @@ pub(crate) fn parameters(
     path: &HashMap<String, String>,
     raw: &str,
 ) -> Result<HashMap<String, String>, Failure> {
-    let mut values = request::query(raw)?;
+    declared(query, path, request::query(raw)?)
+}
+
+fn declared(
+    query: &DeclaredQuery,
+    path: &HashMap<String, String>,
+    mut values: HashMap<String, String>,
+) -> Result<HashMap<String, String>, Failure> {
     let mut unknown: Vec<&String> = values
         .keys()
         .filter(|name| {
@@ -195,6 +250,10 @@ pub(crate) fn failure(query: &DeclaredQuery, error: QueryError) -> Failure {
             }
         }
         QueryError::Stale { position } => Failure::Stale { position },
+        QueryError::Busy { folds } => Failure::Busy { limit: "as_of_folds", at_most: folds },
+        QueryError::FoldTooLong { deadline } => {
+            Failure::FoldTooLong { at_most: deadline.as_secs() }
+        }
         QueryError::Database(e) if e.is_closed() => Failure::Unavailable(text),
         QueryError::TooSlow | QueryError::Pool(_) | QueryError::Changing(_) => {
             Failure::Unavailable(text)
@@ -213,7 +272,7 @@ mod tests {
     use super::*;
 
     /// The repository's own query of that name.
-    fn declared(name: &str) -> DeclaredQuery {
+    fn of_name(name: &str) -> DeclaredQuery {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections");
         let catalogue = Catalogue::load(&folder).unwrap();
         let mut queries = catalogue.projections().iter().flat_map(|p| &p.queries);
@@ -246,7 +305,7 @@ mod tests {
 
     #[test]
     fn parameters_come_from_their_place_and_no_other() {
-        let query = declared("web_order");
+        let query = of_name("web_order");
         let path = HashMap::from([("order_id".to_owned(), "7".to_owned())]);
         assert_eq!(parameters(&query, &path, "").unwrap()["order_id"], "7");
         for wrong in ["order_id=8", "customer_id=8", "tenant=2", "limit=5"] {
@@ -254,7 +313,7 @@ mod tests {
             let name = wrong.split('=').next().unwrap().to_owned();
             assert_eq!(field(refused), (Part::Query, name));
         }
-        let list = declared("web_orders");
+        let list = of_name("web_orders");
         let none = HashMap::new();
         let read = parameters(&list, &none, "limit=5&cursor=x&status=paid").unwrap();
         assert_eq!((read["limit"].as_str(), read["status"].as_str()), ("5", "paid"));
@@ -262,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named_with_its_place_and_trouble_of_ours_stays_inside() {
-        let query = declared("web_order");
+        let query = of_name("web_order");
         let bad = QueryError::BadParameter {
             name: "order_id".to_owned(),
             detail: "must be a UUID".to_owned(),
@@ -271,6 +330,13 @@ mod tests {
         assert!(matches!(failure(&query, QueryError::TooSlow), Failure::Unavailable(_)));
         let changing = QueryError::Changing("x".to_owned());
         assert!(matches!(failure(&query, changing), Failure::Unavailable(_)));
+        let full = QueryError::Busy { folds: 2 };
+        assert!(matches!(
+            failure(&query, full),
+            Failure::Busy { limit: "as_of_folds", at_most: 2 }
+        ));
+        let slow = QueryError::FoldTooLong { deadline: Duration::from_secs(20) };
+        assert!(matches!(failure(&query, slow), Failure::FoldTooLong { at_most: 20 }));
         let dropped = QueryError::Unknown("x".to_owned());
         assert!(matches!(failure(&query, dropped), Failure::NoRoute));
     }

@@ -56,6 +56,10 @@ pub(crate) struct Settings {
     pub(crate) secrets_dir: PathBuf,
     /// Connections to PostgreSQL for queries, at most, of each role.
     pub(crate) database_connections: usize,
+    /// Queries that may fold the journal at once, to answer as of a position.
+    pub(crate) as_of_folds: usize,
+    /// How long one of them may take, seconds.
+    pub(crate) as_of_deadline_s: u32,
     /// Commands that may wait in front of a tenant's writer.
     pub(crate) queue_commands: usize,
     /// Commands that are decided and committed together, at most.
@@ -136,6 +140,8 @@ impl Default for Settings {
             projections_dir: PathBuf::from("projections"),
             secrets_dir: PathBuf::from(".daybook/secrets"),
             database_connections: 16,
+            as_of_folds: 2,
+            as_of_deadline_s: 20,
             queue_commands: 4_096,
             batch_commands: 500,
             batch_events: 10_000,
@@ -249,6 +255,15 @@ impl Settings {
         at_least("topic_replication", usize::try_from(self.topic_replication).unwrap_or(0), 1)?;
         at_least("topic_min_insync", usize::try_from(self.topic_min_insync).unwrap_or(0), 1)?;
         at_least("database_connections", self.database_connections, 4)?;
+        // the rest of the connections is for everybody else
+        if !(1..=self.database_connections / 2).contains(&self.as_of_folds) {
+            bail!(
+                "setting as_of_folds is {}; it must be from 1 to half of database_connections, {}",
+                self.as_of_folds,
+                self.database_connections / 2
+            );
+        }
+        at_least("as_of_deadline_s", usize::try_from(self.as_of_deadline_s).unwrap_or(1), 1)?;
         at_least("queue_commands", self.queue_commands, 1)?;
         at_least("batch_commands", self.batch_commands, 1)?;
         at_least("batch_events", self.batch_events, 1)?;
@@ -331,6 +346,9 @@ mod tests {
         assert!(refused("listen=nowhere").contains("setting listen"));
         assert!(refused("queue_commands=many").contains("setting queue_commands"));
         assert!(refused("queue_commands=0").contains("setting queue_commands is 0"));
+        assert!(refused("as_of_folds=0").contains("setting as_of_folds is 0"));
+        assert!(refused("as_of_folds=9").contains("setting as_of_folds is 9"));
+        assert!(refused("as_of_deadline_s=0").contains("setting as_of_deadline_s is 0"));
         assert!(refused("log_format=yaml").contains("setting log_format"));
         assert!(refused("lisen=1").contains("--set lisen: there is no such setting"));
         assert!(refused("listen").contains("expected NAME=VALUE"));

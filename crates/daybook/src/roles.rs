@@ -7,7 +7,7 @@ use daybook_api::{ApiDeps, Check, Limits};
 use daybook_feed::Relay;
 use daybook_identity::ApiKeys;
 use daybook_journal::{Heads, Janitor, JanitorSettings, Reader, check_durability};
-use daybook_projection::{Projector, ProjectorSettings, Queries, ReadPositions};
+use daybook_projection::{AsOfLimits, Projector, ProjectorSettings, Queries, ReadPositions};
 use daybook_work::{SandboxGateway, Worker, WorkerDeps, WorkerSettings};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -261,7 +261,14 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
         let user = database::check(settings, Login::Query).await?;
         tracing::info!(role = Login::Query.as_str(), user, "logs in to PostgreSQL");
         let query_pool = wiring::pool(settings, database::config(settings, Login::Query)?)?;
-        let (queries, queries_task) = Queries::new(query_pool, positions);
+        let (queries, queries_task) = Queries::with_limits(
+            query_pool,
+            positions,
+            AsOfLimits {
+                folds: settings.as_of_folds,
+                deadline: Duration::from_secs(settings.as_of_deadline_s.into()),
+            },
+        );
         queries.reload().await.context("the declared queries can't be read")?;
         let stop = process.stop_back.clone();
         process.back.spawn(async move {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    as_of::{self, AsOfPlan},
     lexer,
     parameter::{Parameter, ParameterKind, Place},
 };
@@ -58,6 +59,8 @@ pub struct Definition {
     pub on_error: OnError,
     /// Its queries.
     pub queries: Vec<DeclaredQuery>,
+    /// Names of the streams that hold all events of a row, columns of its key in braces.
+    pub(crate) streams: Vec<String>,
     pub(crate) texts: Texts,
     /// Hash of what decides the rows: the folder's own files, and what lifts the events they read.
     pub(crate) version: String,
@@ -140,6 +143,8 @@ pub struct DeclaredQuery {
     pub parameters: Vec<Parameter>,
     pub(crate) sql: String,
     pub(crate) order: Order,
+    /// How it is answered as of a position; `None`: it can't be.
+    pub(crate) as_of: Option<AsOfPlan>,
 }
 
 /// The order of a list: columns that together are unique and never null.
@@ -156,6 +161,8 @@ struct ProjectionFile {
     events: Vec<String>,
     #[serde(default)]
     on_error: OnError,
+    #[serde(default)]
+    streams: Vec<String>,
     #[serde(default)]
     query: Vec<QueryEntry>,
 }
@@ -221,6 +228,8 @@ impl Definition {
         if let Some(odd) = events.iter().find(|e| !e.chars().all(|c| c.is_ascii_alphanumeric())) {
             return Err(invalid(format!("projection.toml: {odd} is no event type")));
         }
+        as_of::check_streams(&file.streams)
+            .map_err(|detail| invalid(format!("projection.toml: {detail}")))?;
         for (file, sql) in [("key.sql", &texts.key), ("apply.sql", &texts.apply)] {
             if sql.contains("$daybook$") {
                 return Err(invalid(format!("{file}: the quote $daybook$ is the engine's own")));
@@ -244,7 +253,9 @@ impl Definition {
                 .queries
                 .get(&query)
                 .ok_or_else(|| invalid(format!("there is no file queries/{query}.sql")))?;
-            queries.push(declared_query(name, &version, entry, sql).map_err(invalid)?);
+            let mut query = declared_query(name, &version, entry, sql).map_err(invalid)?;
+            query.as_of = AsOfPlan::new(name, sql, &texts.table, &file.streams, &query.parameters);
+            queries.push(query);
         }
         texts.queries.retain(|name, _| queries.iter().any(|query| query.name == *name));
         Ok(Self {
@@ -253,6 +264,7 @@ impl Definition {
             events,
             on_error: file.on_error,
             queries,
+            streams: file.streams,
             texts,
             files_hash: version.clone(),
             version,
@@ -305,7 +317,17 @@ impl Definition {
 impl DeclaredQuery {
     /// The SQL file, reading the version's own schema.
     pub(crate) fn sql_of_version(&self) -> String {
-        lexer::requalify(&self.sql, &schema_of(&self.projection, &self.version))
+        lexer::requalify(&self.sql, &self.schema())
+    }
+
+    /// The same, with something else of its name in place of the projection's table.
+    pub(crate) fn sql_without_table(&self) -> String {
+        lexer::requalify_without(&self.sql, &self.schema(), &self.projection)
+    }
+
+    /// The schema of the version that it reads.
+    pub(crate) fn schema(&self) -> String {
+        schema_of(&self.projection, &self.version)
     }
 }
 
@@ -355,7 +377,8 @@ fn declared_query(
     let in_path = path_parameters(&entry.path)?;
     let mut parameters = Vec::new();
     for (name, parameter) in entry.parameters {
-        if BOUND.iter().any(|(bound, _)| *bound == name) || PAGING.contains(&name.as_str()) {
+        let own = BOUND.iter().map(|(bound, _)| *bound).chain(PAGING).chain([as_of::PARAMETER]);
+        if own.into_iter().any(|own| own == name) {
             return Err(format!("parameter {name}: the name is the server's own"));
         }
         if !used.remove(&name) {
@@ -421,6 +444,7 @@ fn declared_query(
         parameters,
         sql: sql.trim_end().trim_end_matches(';').to_owned(),
         order,
+        as_of: None,
     })
 }
 

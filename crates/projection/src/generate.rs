@@ -14,6 +14,8 @@ const FOLD: &str = include_str!("../sql/fold.sql");
 const CHECK: &str = include_str!("../sql/check.sql");
 const PARK: &str = include_str!("../sql/park.sql");
 const AGGREGATE: &str = include_str!("../sql/aggregate.sql");
+const AS_OF: &str = include_str!("../sql/as_of.sql");
+const AS_OF_FOLD: &str = include_str!("../sql/as_of_fold.sql");
 
 /// The one plan that is right for a batch of any size, whatever the statistics say: events from
 /// the arrays, sorted by key, each key looked up in the primary key. So it is forced, and made
@@ -56,7 +58,16 @@ impl Column {
 /// Hash of the templates: functions made from other templates are made anew.
 pub(crate) fn engine_hash() -> String {
     let mut hash = Sha256::new();
-    for part in [FUNCTIONS, FOLD, PARK, AGGREGATE, PLAN_SETTINGS, include_str!("generate.rs")] {
+    for part in [
+        FUNCTIONS,
+        FOLD,
+        PARK,
+        AGGREGATE,
+        AS_OF,
+        AS_OF_FOLD,
+        PLAN_SETTINGS,
+        include_str!("generate.rs"),
+    ] {
         hash.update(part);
     }
     hex::encode(hash.finalize())
@@ -97,8 +108,8 @@ impl Reads {
 /// The functions and types of a version. The error says what is wrong with its table.
 pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<String, String> {
     match definition.on_error {
-        OnError::Stop => fill_in(FUNCTIONS, definition, columns),
-        OnError::Park => fill_in(&format!("{FUNCTIONS}{PARK}"), definition, columns),
+        OnError::Stop => fill_in(&format!("{FUNCTIONS}{AS_OF}"), definition, columns),
+        OnError::Park => fill_in(&format!("{FUNCTIONS}{PARK}{AS_OF}"), definition, columns),
     }
 }
 
@@ -183,12 +194,17 @@ fn fill_in(template: &str, definition: &Definition, columns: &[Column]) -> Resul
     let types: Vec<_> = definition.events.iter().map(|e| format!("'{e}'")).collect();
     // `#> '{}'` is data itself, decompressed: once here, instead of at each mention in key.sql;
     // `offset 0` again keeps the planner from taking it to each mention after all.
-    let from_journal = format!(
-        "select {} from journal.events where tenant = p_tenant and position > p_after \
-         and position <= p_until and type = any (array[{}]) offset 0",
-        current("data #> '{}'"),
-        types.join(", ")
-    );
+    let from_journal_where = |found: &str| {
+        format!(
+            "select {} from journal.events where tenant = p_tenant and {found} \
+             and type = any (array[{}]) offset 0",
+            current("data #> '{}'"),
+            types.join(", ")
+        )
+    };
+    let from_journal = from_journal_where("position > p_after and position <= p_until");
+    // `+ 0` keeps the primary key out: a stream's events are found by the stream's name
+    let from_streams = from_journal_where("stream = any (p_streams) and position + 0 <= p_until");
 
     let schema = definition.schema();
     let table = format!("{schema}.{name}");
@@ -229,7 +245,13 @@ fn fill_in(template: &str, definition: &Definition, columns: &[Column]) -> Resul
     let fill =
         |template: &str, source: &str, table: &str| fill_steps(template, source, table, &every_key);
     let of_key = |source: &str| fill_steps(FOLD, source, &table, &one_key);
+    let as_of = |step_filter: &str| fill_steps(AS_OF_FOLD, "", "", step_filter);
+    let of_given_key = "where to_jsonb(row({keys_k})::{schema}.{name}__key) @> p_key";
     let text = fill(template, &from_arrays, &table)
+        .replace("{from_journal}", &from_journal)
+        .replace("{from_streams}", &from_streams)
+        .replace("{fold_as_of}", &as_of(""))
+        .replace("{fold_key_as_of}", &as_of(of_given_key))
         .replace("{fold_arrays_of_key_into_table}", &of_key(&from_arrays))
         .replace("{fold_journal_of_key_into_table}", &of_key(&from_journal))
         .replace(

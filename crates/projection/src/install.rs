@@ -4,6 +4,7 @@
 use tokio_postgres::{Client, Transaction};
 
 use crate::{
+    as_of,
     catalogue::Catalogue,
     definition::{CatalogueError, Definition, short},
     generate::{self, Column},
@@ -183,6 +184,11 @@ async fn install_one(
     let again = state != "active" && (state == "retired" || there.get::<_, bool>(2) != automatic);
     if there.get::<_, &str>(3) != generate::engine_hash() {
         make_functions(transaction, definition).await?;
+    } else if !same_texts {
+        let refused = |source| InstallError::Refused { projection: name.clone(), source };
+        let columns = table_columns(transaction, definition).await.map_err(refused)?;
+        let table = |detail| InstallError::Table { projection: name.clone(), detail };
+        check_streams(definition, &columns).map_err(table)?;
     }
     if again {
         leave_others(transaction, definition).await?;
@@ -293,12 +299,15 @@ async fn make_functions(
     let table = |detail| InstallError::Table { projection: name.clone(), detail };
     transaction.batch_execute(&generate::drop_functions(definition)).await.map_err(refused)?;
     let columns = table_columns(transaction, definition).await.map_err(refused)?;
+    check_streams(definition, &columns).map_err(table)?;
     let functions = generate::functions(definition, &columns).map_err(table)?;
     transaction.batch_execute(&functions).await.map_err(refused)?;
     let lent = transaction
         .query_opt(
-            "select proname::text from pg_proc where prosecdef and pronamespace = $1::text::regnamespace",
-            &[&schema],
+            "select proname::text from pg_proc where prosecdef and pronamespace = $1::text::regnamespace
+             and proname <> $2::text",
+            // the engine's own, which hands events to a fold as of a position
+            &[&schema, &format!("{name}__as_of_events")],
         )
         .await?;
     if let Some(function) = lent.map(|row| row.get::<_, String>(0)) {
@@ -334,6 +343,17 @@ async fn make_functions_anew(client: &mut Client) -> Result<(), InstallError> {
         }
     }
     Ok(())
+}
+
+/// Refuses names of streams with anything in braces but columns of the key.
+fn check_streams(definition: &Definition, columns: &[Column]) -> Result<(), String> {
+    let is_key =
+        |name: &str| columns.iter().any(|c| c.name == name && c.key.is_some_and(|place| place > 1));
+    let mut named = definition.streams.iter().flat_map(|stream| as_of::placeholders(stream));
+    match named.find(|name| !is_key(name)) {
+        Some(name) => Err(format!("projection.toml: streams: {{{name}}} is no column of the key")),
+        None => Ok(()),
+    }
 }
 
 pub(crate) async fn table_columns(

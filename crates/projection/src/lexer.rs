@@ -145,28 +145,87 @@ pub(crate) fn bind_named<E>(
     Ok(out)
 }
 
+/// Something in the folder's own schema that SQL names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnName<'a> {
+    /// As it is written; empty where it is quoted.
+    pub(crate) name: &'a str,
+    /// A parenthesis follows: it is called.
+    pub(crate) is_call: bool,
+    /// It stands behind `::`.
+    pub(crate) is_type: bool,
+    /// It stands in a dollar-quoted body.
+    pub(crate) in_body: bool,
+}
+
+impl OwnName<'_> {
+    fn is_event(&self) -> bool {
+        self.name.eq_ignore_ascii_case("event")
+    }
+
+    /// Whether it is the table of that name, read as a table by the statement itself.
+    pub(crate) fn is_table(&self, table: &str) -> bool {
+        self.name.eq_ignore_ascii_case(table) && !self.is_call && !self.is_type && !self.in_body
+    }
+}
+
+/// What stands in place of a name in the folder's own schema.
+enum Put {
+    /// Another schema, the name as it is.
+    Schema(String),
+    /// Another name, without a schema.
+    Name(String),
+}
+
 /// The folder's `read.` turned into the schema of a version, and `read.event` into the engine's
 /// type; in the bodies of dollar-quoted functions too, in strings and comments never.
 pub(crate) fn requalify(sql: &str, schema: &str) -> String {
+    rewrite(sql, false, &mut |own| in_schema(own, schema))
+}
+
+/// The same, but the table of that name stands alone and in quotes, where something else may take
+/// its place.
+pub(crate) fn requalify_without(sql: &str, schema: &str, table: &str) -> String {
+    rewrite(sql, false, &mut |own| {
+        if own.is_table(table) { Put::Name(format!("\"{table}\"")) } else { in_schema(own, schema) }
+    })
+}
+
+/// Everything in the folder's own schema that SQL names, in order.
+pub(crate) fn own_names(sql: &str, mut each: impl FnMut(OwnName<'_>)) {
+    rewrite(sql, false, &mut |own| {
+        each(own);
+        in_schema(own, "read")
+    });
+}
+
+fn in_schema(own: OwnName<'_>, schema: &str) -> Put {
+    Put::Schema(if own.is_event() { "projection" } else { schema }.to_owned())
+}
+
+fn rewrite(sql: &str, in_body: bool, put: &mut dyn FnMut(OwnName<'_>) -> Put) -> String {
     let mut out = String::with_capacity(sql.len() + 64);
     let all = pieces(sql);
     for (index, piece) in all.iter().enumerate() {
         match piece {
-            Piece::Code(code) => requalify_code(code, schema, &mut out),
+            Piece::Code(code) => rewrite_code(code, in_body, put, &mut out),
             Piece::Opaque(text) if text.starts_with('$') => {
                 let tag = text[1..].find('$').map_or(text.len(), |n| n + 2);
                 let (open, rest) = text.split_at(tag);
                 let (body, close) =
                     rest.strip_suffix(open).map_or((rest, ""), |body| (body, &rest[body.len()..]));
                 out.push_str(open);
-                out.push_str(&requalify(body, schema));
+                out.push_str(&rewrite(body, true, put));
                 out.push_str(close);
             }
             Piece::Opaque("\"read\"")
                 if matches!(all.get(index + 1), Some(Piece::Code(next))
                     if next.trim_start().starts_with('.')) =>
             {
-                out.push_str(schema);
+                let own = OwnName { name: "", is_call: false, is_type: false, in_body };
+                match put(own) {
+                    Put::Schema(text) | Put::Name(text) => out.push_str(&text),
+                }
             }
             Piece::Opaque(text) => out.push_str(text),
         }
@@ -174,7 +233,12 @@ pub(crate) fn requalify(sql: &str, schema: &str) -> String {
     out
 }
 
-fn requalify_code(code: &str, schema: &str, out: &mut String) {
+fn rewrite_code(
+    code: &str,
+    in_body: bool,
+    put: &mut dyn FnMut(OwnName<'_>) -> Put,
+    out: &mut String,
+) {
     let bytes = code.as_bytes();
     let word_end = |from: usize| from + bytes[from..].iter().take_while(|b| is_name(**b)).count();
     let blank_end =
@@ -186,19 +250,66 @@ fn requalify_code(code: &str, schema: &str, out: &mut String) {
             at += 1;
             continue;
         }
-        let end = word_end(at);
+        let mut end = word_end(at);
         let dot = blank_end(end);
         if !qualified && code[at..end].eq_ignore_ascii_case("read") && bytes.get(dot) == Some(&b'.')
         {
             let name = blank_end(dot + 1);
-            let is_event = code[name..word_end(name)].eq_ignore_ascii_case("event");
+            let name_end = word_end(name);
+            let own = OwnName {
+                name: &code[name..name_end],
+                is_call: bytes.get(blank_end(name_end)) == Some(&b'('),
+                is_type: code[..at].trim_end().ends_with("::"),
+                in_body,
+            };
             out.push_str(&code[copied..at]);
-            out.push_str(if is_event { "projection" } else { schema });
+            match put(own) {
+                Put::Schema(schema) => out.push_str(&schema),
+                Put::Name(text) => {
+                    out.push_str(&text);
+                    end = name_end;
+                }
+            }
             copied = end;
         }
         (at, qualified) = (end, false);
     }
     out.push_str(&code[copied..]);
+}
+
+/// Words, parameters with their colon, and single characters outside comments, in lower case; a
+/// string or quoted name is a `'` or `"`.
+pub(crate) fn tokens(sql: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for piece in pieces(sql) {
+        let code = match piece {
+            Piece::Opaque(text) if text.starts_with("--") || text.starts_with("/*") => continue,
+            Piece::Opaque(text) => {
+                out.push(text.get(..1).unwrap_or_default().to_owned());
+                continue;
+            }
+            Piece::Code(code) => code,
+        };
+        let mut in_word = false;
+        for c in code.chars() {
+            let is_word = c.is_alphanumeric() || c == '_';
+            match out.last_mut() {
+                Some(last) if (in_word && is_word) || (c == ':' && last == ":") => last.push(c),
+                Some(last) if is_word && last == ":" => {
+                    last.push(c);
+                    in_word = true;
+                    continue;
+                }
+                _ if c.is_whitespace() => {}
+                _ => out.push(c.to_string()),
+            }
+            in_word = is_word;
+        }
+    }
+    for token in &mut out {
+        token.make_ascii_lowercase();
+    }
+    out
 }
 
 /// Which columns of row `e` a piece of SQL may read: the names in `e.name` and `(e).name`, or
@@ -273,6 +384,43 @@ mod tests {
         ] {
             assert_eq!(moved(other), other);
         }
+    }
+
+    #[test]
+    fn the_folders_table_can_be_left_to_something_else() {
+        let moved = |sql| requalify_without(sql, "read_x_1", "x");
+        assert_eq!(
+            moved("select read.x.a, read.x(1), null::read.x, read.xy from READ . X x, 'read.x'"),
+            "select \"x\".a, read_x_1.x(1), null::read_x_1.x, read_x_1.xy from \"x\" x, 'read.x'"
+        );
+        assert_eq!(moved("\"read\".x read.\"x\""), "read_x_1.x read_x_1.\"x\"");
+        let mut names = Vec::new();
+        own_names("read.x read.f(a) $$ read.y $$ \"read\".x read.\"x\" a::read.x", |own| {
+            names.push((own.name.to_owned(), own.is_call, own.is_type, own.in_body));
+        });
+        let found: Vec<_> = names.iter().map(|n| (n.0.as_str(), n.1, n.2, n.3)).collect();
+        assert_eq!(
+            found,
+            [
+                ("x", false, false, false),
+                ("f", true, false, false),
+                ("y", false, false, true),
+                ("", false, false, false),
+                ("", false, false, false),
+                ("x", false, true, false),
+            ]
+        );
+    }
+
+    #[test]
+    fn tokens_are_words_parameters_and_signs() {
+        assert_eq!(
+            tokens("A.b = :c_1 -- x\n and d::text<>'e' or f=:g)"),
+            [
+                "a", ".", "b", "=", ":c_1", "and", "d", "::", "text", "<", ">", "'", "or", "f",
+                "=", ":g", ")"
+            ]
+        );
     }
 
     #[test]

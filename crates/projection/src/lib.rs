@@ -1,6 +1,7 @@
 //! Declared read models: a folder with a table, a key query, a fold and queries becomes rows that
 //! follow the journal. This crate appends nothing and never speaks to Kafka but through `feed`.
 
+mod as_of;
 mod batch;
 mod catalogue;
 mod check;
@@ -24,6 +25,7 @@ mod versions;
 mod watch;
 mod worker;
 
+pub use as_of::{AsOf, AsOfLimits};
 pub use catalogue::Catalogue;
 pub use check::{Checked, check};
 pub use definition::{AnswerShape, CatalogueError, DeclaredQuery, Definition, Format, OnError};

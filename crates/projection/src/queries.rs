@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use deadpool_postgres::Pool;
 use tokio::sync::{Mutex, OnceCell, watch};
 use tokio_postgres::{
-    Column,
+    Column, Row,
     error::SqlState,
     types::{ToSql, Type},
 };
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    as_of::{AsOfLimits, Folds},
     catalogue::Catalogue,
     definition::{AnswerShape, BOUND, DeclaredQuery, Definition, PAGING},
     lexer,
@@ -32,9 +33,11 @@ pub const LIMIT_DEFAULT: i64 = 50;
 pub const LIMIT_MAX: i64 = 500;
 /// Longest that a query may run, milliseconds.
 const QUERY_TIMEOUT_MS: u32 = 10_000;
+/// The same.
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_millis(QUERY_TIMEOUT_MS as u64);
 
 /// How often one request is asked anew because the version that answers has changed meanwhile.
-const TRIES: u32 = 5;
+pub(crate) const TRIES: u32 = 5;
 /// How often it is looked for changed queries although nothing was heard.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -52,11 +55,12 @@ const COMMIT: &str = "commit";
 
 /// Nothing is written, no rows but the tenant's are seen (by the tables' row security, where the
 /// login is not their owner's), names mean what they say, and JSON has its times in UTC.
-fn begin(tenant: i32) -> String {
+pub(crate) fn begin(tenant: i32, longest: Duration) -> String {
     format!(
         "begin transaction isolation level repeatable read read only; \
          set local daybook.tenant = '{tenant}'; set local search_path = pg_catalog; \
-         set local statement_timeout = {QUERY_TIMEOUT_MS}; set local timezone = 'UTC'"
+         set local statement_timeout = {}; set local timezone = 'UTC'",
+        longest.as_millis().max(1)
     )
 }
 
@@ -103,6 +107,18 @@ pub enum QueryError {
     /// It took longer than a query may.
     #[error("the query took more than {QUERY_TIMEOUT_MS} ms")]
     TooSlow,
+    /// As many queries fold the journal as may.
+    #[error("{folds} queries fold the journal already")]
+    Busy {
+        /// How many that are.
+        folds: usize,
+    },
+    /// Folding the journal up to the wanted position took longer than it may.
+    #[error("folding the journal took more than {deadline:?}")]
+    FoldTooLong {
+        /// How long it may take.
+        deadline: Duration,
+    },
     /// There is no such query (any more).
     #[error("there is no query {0}")]
     Unknown(String),
@@ -155,6 +171,7 @@ pub struct Declared {
 struct Inner {
     pool: Pool,
     positions: ReadPositions,
+    folds: Folds,
     current: RwLock<Arc<Loaded>>,
     generation: watch::Sender<u64>,
     /// Held by whoever reads the versions.
@@ -162,15 +179,24 @@ struct Inner {
 }
 
 #[derive(Default)]
-struct Loaded {
+pub(crate) struct Loaded {
     /// What the database's versions looked like; nothing before they were read.
     fingerprint: Option<String>,
     declared: Arc<Declared>,
     prepared: HashMap<String, Arc<Prepared>>,
 }
 
+impl Loaded {
+    /// What is sent for a query.
+    pub(crate) fn prepared(&self, query: &DeclaredQuery) -> Result<&Prepared, QueryError> {
+        let prepared = self.prepared.get(&query.name);
+        let prepared = prepared.filter(|prepared| prepared.query.answer == query.answer);
+        prepared.map(|prepared| &**prepared).ok_or_else(|| QueryError::Unknown(query.name.clone()))
+    }
+}
+
 /// The statements of one query.
-struct Prepared {
+pub(crate) struct Prepared {
     query: DeclaredQuery,
     first: String,
     /// Of the pages after the first; known once PostgreSQL has said the types of the order.
@@ -202,9 +228,19 @@ impl Queries {
     /// Queries run over `pool`, whose user needs no more than to read schema `projection` and those
     /// of the versions. There are none before the task has run or [`Queries::reload`] was awaited.
     pub fn new(pool: Pool, positions: ReadPositions) -> (Self, QueriesTask) {
+        Self::with_limits(pool, positions, AsOfLimits::default())
+    }
+
+    /// The same with other bounds on queries as of a position.
+    pub fn with_limits(
+        pool: Pool,
+        positions: ReadPositions,
+        as_of: AsOfLimits,
+    ) -> (Self, QueriesTask) {
         let inner = Inner {
             pool,
             positions,
+            folds: Folds::new(as_of),
             current: RwLock::default(),
             generation: watch::Sender::new(0),
             loading: Mutex::default(),
@@ -226,6 +262,11 @@ impl Queries {
     /// Connections over which queries run.
     pub(crate) fn pool(&self) -> &Pool {
         &self.inner.pool
+    }
+
+    /// Places to fold the journal in.
+    pub(crate) fn folds(&self) -> &Folds {
+        &self.inner.folds
     }
 
     /// Every declared query.
@@ -254,7 +295,7 @@ impl Queries {
 
     /// Reads the versions again after a statement made from `before` has failed. The failure is the
     /// query's own if nothing has changed.
-    async fn reload_after(
+    pub(crate) async fn reload_after(
         &self,
         before: &Arc<Loaded>,
         failed: Option<QueryError>,
@@ -269,7 +310,7 @@ impl Queries {
         }
     }
 
-    fn current(&self) -> Arc<Loaded> {
+    pub(crate) fn current(&self) -> Arc<Loaded> {
         Arc::clone(&self.inner.current.read().expect("no code panics while holding it"))
     }
 
@@ -312,21 +353,9 @@ impl Queries {
         let mut waited = false;
         for _try in 0..TRIES {
             let current = self.current();
-            let prepared = current
-                .prepared
-                .get(&query.name)
-                .filter(|prepared| prepared.query.answer == query.answer)
-                .ok_or_else(|| QueryError::Unknown(query.name.clone()))?;
+            let prepared = current.prepared(query)?;
             let query = &prepared.query;
-            let mut values: Vec<Value> = vec![
-                Box::new(tenant),
-                Box::new(principal.customer_id),
-                Box::new(principal.partner_id),
-            ];
-            values.extend(read_parameters(query, params)?);
-            if query.answer == AnswerShape::List {
-                values.push(Box::new(read_limit(params)?));
-            }
+            let mut values = values_before_cursor(query, tenant, principal, params)?;
             let cursor = params.get("cursor").filter(|_| query.answer == AnswerShape::List);
             let following = match cursor {
                 None => None,
@@ -374,7 +403,7 @@ impl Queries {
         let client = self.inner.pool.get().await?;
         let statement = client.prepare_typed_cached(sql, &parameter_types(query, kinds)).await?;
         let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
-        let begin = begin(tenant);
+        let begin = begin(tenant, QUERY_TIMEOUT);
         let (begun, row, ended) = futures::join!(
             client.batch_execute(&begin),
             client.query_one(&statement, &values),
@@ -383,15 +412,11 @@ impl Queries {
         begun?;
         let row = row?;
         ended?;
-        if row.get::<_, Option<&str>>(0) != Some(&query.version) {
-            return Ok(None);
-        }
-        let place = if query.answer == AnswerShape::List { row.get(3) } else { None };
-        Ok(Some(Found { position: row.get(1), json: row.get(2), place }))
+        Ok(Found::of(query, &row))
     }
 
     /// The statement of the pages after the first, with the types of its order.
-    async fn following<'a>(
+    pub(crate) async fn following<'a>(
         &self,
         prepared: &'a Prepared,
     ) -> Result<&'a (String, Vec<ParameterKind>), QueryError> {
@@ -438,19 +463,33 @@ pub(crate) fn sample_values(query: &DeclaredQuery) -> Vec<Value> {
 }
 
 impl Prepared {
+    pub(crate) fn query(&self) -> &DeclaredQuery {
+        &self.query
+    }
+
     fn new(query: &DeclaredQuery) -> Self {
         Self { query: query.clone(), first: statement(query, None), following: OnceCell::new() }
     }
 }
 
 /// What a statement found, all of it in one snapshot.
-struct Found {
+pub(crate) struct Found {
     position: i64,
-    json: Option<String>,
-    place: Option<String>,
+    pub(crate) json: Option<String>,
+    /// For a list: the place of the last row, if there is more.
+    pub(crate) place: Option<String>,
 }
 
 impl Found {
+    /// `None`: the version that the statement was made for is not the one that answers.
+    pub(crate) fn of(query: &DeclaredQuery, row: &Row) -> Option<Self> {
+        if row.get::<_, Option<&str>>(0) != Some(&query.version) {
+            return None;
+        }
+        let place = if query.answer == AnswerShape::List { row.get(3) } else { None };
+        Some(Self { position: row.get(1), json: row.get(2), place })
+    }
+
     fn into_answer(self, min_position: Option<i64>) -> Result<Answer, QueryError> {
         let position = self.position;
         if min_position.is_some_and(|wanted| position < wanted) {
@@ -462,7 +501,7 @@ impl Found {
 }
 
 /// Whether what the statement names is no more: its version was dropped.
-fn is_gone(error: &QueryError) -> bool {
+pub(crate) fn is_gone(error: &QueryError) -> bool {
     let QueryError::Database(error) = error else { return false };
     error.code().is_some_and(|code| {
         [
@@ -494,7 +533,11 @@ pub(crate) fn parameter_types(query: &DeclaredQuery, following: &[ParameterKind]
 
 /// The SQL file with numbered, typed parameters.
 pub(crate) fn bound_sql(query: &DeclaredQuery) -> String {
-    let bound = lexer::bind_named(&query.sql_of_version(), |name| {
+    bind(query, &query.sql_of_version())
+}
+
+fn bind(query: &DeclaredQuery, sql: &str) -> String {
+    let bound = lexer::bind_named(sql, |name| {
         if let Some(at) = BOUND.iter().position(|(bound, _)| *bound == name) {
             return Ok(format!("${}::{}", at + 1, BOUND[at].1));
         }
@@ -509,11 +552,20 @@ pub(crate) fn bound_sql(query: &DeclaredQuery) -> String {
 
 /// What is sent for a query: the first page, or with the types of its order a following one.
 pub(crate) fn statement(query: &DeclaredQuery, following: Option<&[ParameterKind]>) -> String {
+    statement_of(query, &query.sql_of_version(), following)
+}
+
+/// The same around this SQL in place of the query's.
+pub(crate) fn statement_of(
+    query: &DeclaredQuery,
+    sql: &str,
+    following: Option<&[ParameterKind]>,
+) -> String {
     let fill = |template: &str| {
         template
             .replace("{projection}", &query.projection)
             .replace("{version}", &query.version)
-            .replace("{query}", &bound_sql(query))
+            .replace("{query}", &bind(query, sql))
     };
     if query.answer == AnswerShape::One {
         return fill(include_str!("../sql/query_one.sql"));
@@ -543,8 +595,24 @@ pub(crate) fn statement(query: &DeclaredQuery, following: Option<&[ParameterKind
     fill(&template)
 }
 
-fn bad(name: &str, detail: impl Into<String>) -> QueryError {
+pub(crate) fn bad(name: &str, detail: impl Into<String>) -> QueryError {
     QueryError::BadParameter { name: name.to_owned(), detail: detail.into() }
+}
+
+/// Values of all parameters but the cursor's.
+pub(crate) fn values_before_cursor(
+    query: &DeclaredQuery,
+    tenant: i32,
+    principal: PrincipalScope,
+    params: &HashMap<String, String>,
+) -> Result<Vec<Value>, QueryError> {
+    let mut values: Vec<Value> =
+        vec![Box::new(tenant), Box::new(principal.customer_id), Box::new(principal.partner_id)];
+    values.extend(read_parameters(query, params)?);
+    if query.answer == AnswerShape::List {
+        values.push(Box::new(read_limit(params)?));
+    }
+    Ok(values)
 }
 
 fn read_parameters(
@@ -577,11 +645,16 @@ fn read_limit(params: &HashMap<String, String>) -> Result<i64, QueryError> {
 
 /// A cursor is the place of the last row seen: a JSON array of its order columns, in base64url.
 fn read_cursor(cursor: &str, kinds: &[ParameterKind]) -> Result<Vec<Value>, QueryError> {
-    let wrong = || bad("cursor", "must be `next` of an earlier answer");
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| wrong())?;
-    let place: Vec<serde_json::Value> = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
+    let place = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| wrong_cursor())?;
+    read_place(&place, kinds)
+}
+
+/// Values of a place, the JSON array inside a cursor.
+pub(crate) fn read_place(place: &[u8], kinds: &[ParameterKind]) -> Result<Vec<Value>, QueryError> {
+    let place: Vec<serde_json::Value> =
+        serde_json::from_slice(place).map_err(|_| wrong_cursor())?;
     if place.len() != kinds.len() {
-        return Err(wrong());
+        return Err(wrong_cursor());
     }
     place
         .iter()
@@ -593,11 +666,15 @@ fn read_cursor(cursor: &str, kinds: &[ParameterKind]) -> Result<Vec<Value>, Quer
                 serde_json::Value::Bool(truth) => truth.to_string(),
                 serde_json::Value::Null
                 | serde_json::Value::Array(_)
-                | serde_json::Value::Object(_) => return Err(wrong()),
+                | serde_json::Value::Object(_) => return Err(wrong_cursor()),
             };
-            kind.parse(&text).map_err(|_| wrong())
+            kind.parse(&text).map_err(|_| wrong_cursor())
         })
         .collect()
+}
+
+fn wrong_cursor() -> QueryError {
+    bad("cursor", "must be `next` of an earlier answer")
 }
 
 #[cfg(test)]
@@ -625,6 +702,7 @@ mod tests {
             live: true,
             key: None,
             columns: std::collections::BTreeMap::new(),
+            as_of: None,
             parameters: vec![
                 parameter("id", ParameterKind::Uuid, crate::Place::Path),
                 parameter("day", ParameterKind::Date, crate::Place::Query),

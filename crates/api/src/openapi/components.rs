@@ -206,6 +206,15 @@ pub(super) fn shared_parameters(limits: &Limits) -> Value {
             "name": "traceparent", "in": "header", "schema": {"type": "string"},
             "description": "W3C trace context, kept with the events.",
         },
+        "AsOf": {
+            "name": "as_of", "in": "query", "schema": {"type": "string", "anyOf": [
+                {"pattern": "^[0-9]{1,19}$"}, {"format": "date-time"},
+            ]},
+            "description": "For operators, analysts and auditors: the answer as of this position, \
+                or as of the last position recorded by this time, which Daybook-Position names. \
+                Pages after the first repeat it with their `cursor`. Not together with \
+                Daybook-Min-Position.",
+        },
         "MinPosition": {
             "name": "Daybook-Min-Position", "in": "header",
             "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},

@@ -68,6 +68,15 @@ fn component(query: &str, what: &str, schema: Value, schemas: &mut Map<String, V
 /// The operation of the query itself.
 pub(super) fn operation(query: &DeclaredQuery, answer: &Value) -> Value {
     let mut parameters = parameters(query);
+    let mut responses = json!({
+        "304": reference("responses", "NotModified"),
+        "404": reference("responses", "Problem404"),
+        "406": reference("responses", "Problem406"),
+    });
+    if query.has_as_of() {
+        parameters.push(reference("parameters", "AsOf"));
+        responses["422"] = reference("responses", "Problem422");
+    }
     for shared in ["MinPosition", "Prefer", "IfNoneMatch"] {
         parameters.push(reference("parameters", shared));
     }
@@ -91,17 +100,13 @@ pub(super) fn operation(query: &DeclaredQuery, answer: &Value) -> Value {
     if query.answer == AnswerShape::List {
         headers["Link"] = reference("headers", "NextPage");
     }
+    responses["200"] = json!({"description": "The answer", "headers": headers, "content": content});
     json!({
         "tags": ["Queries"],
         "operationId": query.name,
         "summary": query.title,
         "parameters": parameters,
-        "responses": {
-            "200": {"description": "The answer", "headers": headers, "content": content},
-            "304": reference("responses", "NotModified"),
-            "404": reference("responses", "Problem404"),
-            "406": reference("responses", "Problem406"),
-        },
+        "responses": responses,
     })
 }
 

@@ -306,6 +306,13 @@ impl Api {
         self.pool.get().await.unwrap().batch_execute(sql).await.unwrap();
     }
 
+    /// A connection to its database.
+    pub(crate) async fn client(&self) -> tokio_postgres::Client {
+        let (client, connection) = self.config.connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
     pub(crate) async fn key(&self, role: Role) -> NewKey {
         let subject = role.is_bound().then(Uuid::new_v4);
         self.keys.create(self.tenant.id, role, subject, "test").await.unwrap()

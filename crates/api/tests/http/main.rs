@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod as_of;
 mod bad_requests;
 mod commands;
 mod journal;

@@ -169,6 +169,41 @@ impl Database {
         all
     }
 
+    /// The rows of every projection as of a position: of the whole journal folded to there, and of
+    /// each key by the streams that its folder names.
+    pub(crate) async fn rows_as_of(
+        &self,
+        catalogue: &Catalogue,
+        position: i64,
+    ) -> [BTreeMap<String, Vec<String>>; 2] {
+        self.client.batch_execute("set daybook.tenant = '1'").await.unwrap();
+        let (mut folded, mut by_streams) = (BTreeMap::new(), BTreeMap::new());
+        for projection in catalogue.projections() {
+            let (name, schema) = (&projection.name, projection.schema());
+            let whole = format!("{schema}.{name}__as_of(1, $1)");
+            folded.insert(name.clone(), self.rows_of(&whole, position).await);
+            let [column, streams] = match name.as_str() {
+                "orders" => ["order_id", "'order-{order_id}'"],
+                "payments" => ["payment_id", "'payment-{payment_id}'"],
+                "stock" => ["sku", "'product-{sku}', 'stock-{sku}'"],
+                _ => continue,
+            };
+            let each = format!(
+                "(select row.* from {schema}.{name} key, {schema}.{name}__as_of_key(
+                    1, $1, array[{streams}], jsonb_build_object('{column}', key.{column})
+                  ) row where key.tenant = 1)"
+            );
+            by_streams.insert(name.clone(), self.rows_of(&each, position).await);
+        }
+        [folded, by_streams]
+    }
+
+    async fn rows_of(&self, relation: &str, position: i64) -> Vec<String> {
+        let sql = format!("select (to_jsonb(t) - 'tenant')::text from {relation} t");
+        let rows = self.client.query(&sql, &[&position]).await.unwrap();
+        sorted(rows.iter().map(|row| normal(serde_json::from_str(row.get(0)).unwrap())))
+    }
+
     /// Folds everything again, the journal in pieces of so many positions. Returns how many rows
     /// came out differently.
     pub(crate) async fn rebuild(&self, catalogue: &Catalogue, pieces: Option<i64>) -> i64 {

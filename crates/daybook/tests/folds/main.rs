@@ -97,6 +97,18 @@ async fn check(seed: u64) -> Vec<Event> {
         assert_eq!(changed, 0, "a rebuild in pieces of {pieces:?} changed rows");
         same("rebuilt", &database.rows(&catalogue).await, &wanted);
     }
+    // as of any position, at the first, at the last, and in between
+    let mut positions = vec![1, events.len()];
+    positions.extend((0..3).map(|_| rng.random_range(1..events.len())));
+    for position in positions {
+        let wanted = plain_rows(&catalogue, &events[..position]);
+        let at = i64::try_from(position).unwrap();
+        let [folded, by_streams] = database.rows_as_of(&catalogue, at).await;
+        same(&format!("as of {position}"), &folded, &wanted);
+        assert_eq!(by_streams.len(), 3, "three projections name their streams");
+        let wanted = wanted.into_iter().filter(|(name, _)| by_streams.contains_key(name)).collect();
+        same(&format!("each key as of {position}"), &by_streams, &wanted);
+    }
     events
 }
 

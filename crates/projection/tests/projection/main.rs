@@ -1,6 +1,7 @@
 //! The projection engine against real PostgreSQL and Kafka, as `./scripts/test` starts them.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod as_of;
 mod changes;
 mod check;
 mod diff;

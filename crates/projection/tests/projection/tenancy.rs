@@ -12,8 +12,8 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use daybook_projection::{
-    AnswerShape, Catalogue, ParameterKind, PrincipalScope, Queries, QueryError, ReadPositions,
-    install,
+    AnswerShape, AsOf, Catalogue, ParameterKind, PrincipalScope, Queries, QueryError,
+    ReadPositions, install,
 };
 use serde_json::{Value, json};
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
@@ -279,4 +279,51 @@ async fn a_query_that_forgets_the_tenant_or_reaches_further_gets_nothing_by_it()
     }
     let seen = direct.query(&format!("select from {table}"), &[]).await.unwrap();
     assert!(seen.is_empty(), "without a tenant nothing is seen");
+}
+
+#[tokio::test]
+async fn looking_back_the_login_reads_one_tenants_events_and_not_the_journal() {
+    let (database, client) = installed(&shipped()).await;
+    two_tenants(&database, &client).await;
+    let login = QueryLogin::new(&database, &client).await;
+    let queries = login.queries().await;
+    let head: i64 = client
+        .query_one("select max(position) from journal.events where tenant = 1", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let as_of = AsOf { position: head, asked: head.to_string() };
+    let ask = async |name: &str, tenant, given: &[(&str, &str)]| -> Value {
+        let declared = queries.declared();
+        let query = declared.queries.iter().find(|query| query.name == name).unwrap();
+        let given = given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let scope = PrincipalScope::default();
+        let answer = queries.run_as_of(query, tenant, scope, &given, &as_of).await.unwrap();
+        serde_json::from_str(&answer.json).unwrap()
+    };
+    let orders = ask("operator_orders", 1, &[("limit", "500")]).await;
+    assert!(orders.as_array().unwrap().len() > 5, "{orders}");
+    assert!(!orders.to_string().contains("SECRET"), "{orders}");
+    let order_id = orders[0]["order_id"].as_str().unwrap();
+    let order = ask("operator_order", 1, &[("order_id", order_id)]).await;
+    assert_eq!(order["order_id"], order_id);
+    assert!(!order.to_string().contains("SECRET"));
+    let theirs = ask("operator_order", 2, &[("order_id", order_id)]).await;
+    assert!(theirs.to_string().contains("SECRET"), "the other tenant's own");
+
+    // a query's SQL that calls the functions itself comes no further
+    let (client, connection) = login.config().connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let schema = shipped().projection("orders").unwrap().schema();
+    client.batch_execute("set daybook.tenant = '1'").await.unwrap();
+    for sql in [
+        "select from journal.events".to_owned(),
+        format!("select from {schema}.orders__as_of(2, 100)"),
+        format!("select from {schema}.orders__as_of_events(2, 100, null)"),
+        format!("select from {schema}.orders__as_of_events(null, 100, null)"),
+        format!("select from {schema}.orders__as_of_key(2, 100, array['x'], '{{}}')"),
+    ] {
+        let error = client.batch_execute(&sql).await.expect_err(&sql);
+        assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{sql}: {error:?}");
+    }
 }
