@@ -47,7 +47,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub fn statements(catalogue: &Catalogue, query: &str, tenant: i32) -> Option<[String; 3]> {
     let mut queries = catalogue.projections().iter().flat_map(|p| &p.queries);
     let query = queries.find(|declared| declared.name == query)?;
-    Some([begin(tenant), statement(query, None), COMMIT.to_owned()])
+    Some([begin(tenant, QUERY_TIMEOUT), statement(query, None), COMMIT.to_owned()])
 }
 
 /// Ends what [`begin`] begins.
@@ -721,7 +721,12 @@ mod tests {
         let declared = catalogue.projections().iter().flat_map(|p| &p.queries);
         for query in declared {
             let [begun, sent, ended] = statements(&catalogue, &query.name, 1).unwrap();
-            assert_eq!((begun, sent), (begin(1), Prepared::new(query).first), "{}", query.name);
+            assert_eq!(
+                (begun, sent),
+                (begin(1, QUERY_TIMEOUT), Prepared::new(query).first),
+                "{}",
+                query.name
+            );
             assert_eq!(ended, "commit");
         }
         assert_eq!(statements(&catalogue, "no_such_query", 1), None);
