@@ -129,11 +129,11 @@ async fn a_read_model_changes_while_it_is_asked() {
     assert!(answer["items"][0]["touched"].as_i64() > Some(1), "{answer}");
 
     // a third one is switched to by itself
-    rewrite(&stock.join("apply.sql"), "r.touched + 1", "r.touched + 1000");
+    rewrite(&stock.join("apply.sql"), "r.touched + 1", "r.touched + 1000000");
     run(&["projections", "add", dir]).await;
     until("the third version answers", Duration::from_secs(30), || async {
         let answer = shop.operator.get("/v1/operator/stock").await.ok().json();
-        (answer["items"][0]["touched"].as_i64() >= Some(1000)).then_some(())
+        (answer["items"][0]["touched"].as_i64() >= Some(1_000_000)).then_some(())
     })
     .await;
     run(&["projections", "drop", "stock", "--retired"]).await;
