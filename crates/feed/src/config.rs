@@ -25,8 +25,9 @@ pub struct FeedConfig {
     pub max_record_bytes: u32,
     /// How records are compressed on their way and in the topic: `none`, `lz4` or `snappy`.
     pub compression: String,
-    /// How long the producer waits for a batch to fill, milliseconds.
-    pub linger_ms: u32,
+    /// How long the producer waits for a batch to fill, microseconds: a page of the journal is
+    /// handed over within that.
+    pub linger_us: u32,
     /// How long a broker may hold back an answer with nothing in it, milliseconds: adds to the
     /// latency of consumers.
     pub fetch_wait_ms: u32,
@@ -47,7 +48,7 @@ impl Default for FeedConfig {
             retention_ms: -1,
             max_record_bytes: 8 * 1024 * 1024,
             compression: "lz4".to_owned(),
-            linger_ms: 1,
+            linger_us: 200,
             fetch_wait_ms: 10,
             group_protocol: "consumer".to_owned(),
             properties: BTreeMap::new(),
@@ -82,7 +83,7 @@ impl FeedConfig {
             // delivery that fails ends the producer.
             .set("message.timeout.ms", "0")
             .set("enable.gapless.guarantee", "true")
-            .set("linger.ms", self.linger_ms.to_string())
+            .set("linger.ms", format!("{}", f64::from(self.linger_us) / 1000.0))
             .set("batch.size", "1000000")
             .set("batch.num.messages", "10000")
             .set("queue.buffering.max.messages", "100000")

@@ -8,9 +8,12 @@ use std::{
 
 use futures::{StreamExt, stream};
 use serde_json::value::RawValue;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::{
+    sync::{Notify, broadcast, mpsc, oneshot},
+    time::Instant,
+};
 use tokio_postgres::{
-    AsyncMessage, Client, Config, NoTls, Transaction,
+    AsyncMessage, Client, Config, NoTls, Statement, Transaction,
     types::{ToSql, Type},
 };
 use tokio_util::sync::CancellationToken;
@@ -22,6 +25,9 @@ pub(crate) const CHANNEL: &str = "daybook_read";
 pub(crate) const VERSIONS: &str = "versions";
 /// How often positions are read although nothing was heard: a lost notification costs no more.
 const POLL: Duration = Duration::from_secs(1);
+/// Least time between two statements that tell something. All read models move at nearly the same
+/// moment, and every listener wakes for each statement.
+const TELL_EVERY: Duration = Duration::from_millis(1);
 /// Wait before a lost connection is tried again.
 const RECONNECT: Duration = Duration::from_millis(500);
 
@@ -129,13 +135,18 @@ impl Moved {
 
     /// Tells what has moved, one statement for all that has gathered while the one before ran.
     pub(crate) async fn run(self, config: Config, shutdown: CancellationToken) {
-        let mut client: Option<Client> = None;
+        let mut client: Option<Teller> = None;
+        let mut next = Instant::now();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.wake.notified() => {}
+                () = async {
+                    self.wake.notified().await;
+                    tokio::time::sleep_until(next).await;
+                } => {}
             }
-            if client.as_ref().is_none_or(Client::is_closed) {
+            next = Instant::now() + TELL_EVERY;
+            if client.as_ref().is_none_or(|teller| teller.client.is_closed()) {
                 client = connect(&config).await;
             }
             let Some(open) = &client else {
@@ -146,7 +157,7 @@ impl Moved {
             let untold = self.take();
             let payloads: Vec<String> =
                 untold.iter().map(|((name, tenant), u)| u.payload(name, *tenant)).collect();
-            if let Err(error) = tell(open, &payloads).await {
+            if let Err(error) = open.tell(&payloads).await {
                 tracing::debug!(%error, "moved positions could not be told");
                 client = None;
                 self.put_back(untold);
@@ -156,6 +167,9 @@ impl Moved {
     }
 }
 
+/// Tells each of some payloads.
+const TELL: &str = "select pg_notify($1, p) from unnest($2::text[]) as p";
+
 /// Tells payloads to all listeners, in one round trip.
 pub(crate) async fn tell(
     client: &Client,
@@ -163,10 +177,7 @@ pub(crate) async fn tell(
 ) -> Result<(), tokio_postgres::Error> {
     let parameters: [(&(dyn ToSql + Sync), Type); 2] =
         [(&CHANNEL, Type::TEXT), (&payloads, Type::TEXT_ARRAY)];
-    client
-        .execute_typed("select pg_notify($1, p) from unnest($2) as p", &parameters)
-        .await
-        .map(|_| ())
+    client.execute_typed(TELL, &parameters).await.map(|_| ())
 }
 
 /// Tells all listeners, with the transaction's commit, that some version is another now.
@@ -176,14 +187,27 @@ pub(crate) async fn tell_versions(
     transaction.execute("select pg_notify($1, $2)", &[&CHANNEL, &VERSIONS]).await.map(|_| ())
 }
 
-async fn connect(config: &Config) -> Option<Client> {
+/// A connection that tells, with its statement prepared.
+struct Teller {
+    client: Client,
+    statement: Statement,
+}
+
+impl Teller {
+    async fn tell(&self, payloads: &[String]) -> Result<(), tokio_postgres::Error> {
+        self.client.execute(&self.statement, &[&CHANNEL, &payloads]).await.map(|_| ())
+    }
+}
+
+async fn connect(config: &Config) -> Option<Teller> {
     let connected = async {
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
         // Whoever is told finds rows that are there already: nothing of this need reach the disk,
         // and everything told would wait for that.
         client.batch_execute("set synchronous_commit = off").await?;
-        Ok::<_, tokio_postgres::Error>(client)
+        let statement = client.prepare(TELL).await?;
+        Ok::<_, tokio_postgres::Error>(Teller { client, statement })
     };
     match connected.await {
         Ok(client) => Some(client),
