@@ -28,6 +28,7 @@ use crate::{
     limits::Limits,
     live::{self, Hub},
     page,
+    positions::{Positions, Tokens},
     problem::Failure,
     queries, request,
     routes::{Endpoint, Match, Route, Scope},
@@ -48,6 +49,7 @@ pub(crate) struct App {
     pub(crate) reader: Reader,
     pub(crate) heads: Heads,
     pub(crate) keys: ApiKeys,
+    tokens: Tokens,
     pub(crate) queries: Queries,
     pub(crate) limits: Limits,
     pub(crate) shutdown: CancellationToken,
@@ -70,6 +72,8 @@ pub(crate) struct Request {
     /// Query string, as sent.
     pub(crate) query: String,
     pub(crate) body: Body,
+    /// Positions as whoever asks may see them.
+    pub(crate) positions: Positions,
 }
 
 /// The whole API as one filter that never rejects.
@@ -118,6 +122,7 @@ impl App {
             reader: deps.reader,
             heads: deps.heads,
             keys: deps.keys,
+            tokens: Tokens::new(deps.tokens),
             queries: deps.queries,
             waiters: Semaphore::new(deps.limits.waiters),
             limits: deps.limits,
@@ -161,7 +166,8 @@ impl App {
             match found {
                 Match::Found(route, parameters) => {
                     let target = path.to_owned();
-                    let request = Request { id, headers, target, path: parameters, query, body };
+                    let (path, positions) = (parameters, Positions::default());
+                    let request = Request { id, headers, target, path, query, body, positions };
                     self.route(&surface, route, request).await
                 }
                 Match::Method(allow) => Err(Failure::Method { allow }),
@@ -181,7 +187,7 @@ impl App {
         &self,
         surface: &Surface,
         route: &Route,
-        request: Request,
+        mut request: Request,
     ) -> Result<Response, Failure> {
         let principal = match &route.scope {
             Scope::Public => None,
@@ -211,6 +217,7 @@ impl App {
                 | Endpoint::Live(_) => Err(Failure::Unauthenticated { given: false }),
             };
         };
+        request.positions = self.tokens.of(&principal, &self.reader).await?;
         let mut response = match &route.endpoint {
             Endpoint::Command(name) => commands::execute(self, &principal, name, request).await?,
             Endpoint::NoCommand => return Err(commands::unknown(&request.path["name"])),
@@ -368,10 +375,9 @@ pub(crate) fn json(status: StatusCode, body: String) -> Response {
 }
 
 /// Puts the position that an answer has into its headers.
-pub(crate) fn set_position(response: &mut Response, position: i64) {
-    response
-        .headers_mut()
-        .insert(HeaderName::from_static(request::POSITION), HeaderValue::from(position));
+pub(crate) fn set_position(response: &mut Response, positions: &Positions, position: i64) {
+    let shown = HeaderValue::from_str(&positions.show(position)).expect("a position is ASCII");
+    response.headers_mut().insert(HeaderName::from_static(request::POSITION), shown);
 }
 
 #[cfg(test)]

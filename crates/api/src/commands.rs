@@ -16,6 +16,7 @@ use warp::{
 
 use crate::{
     app::{App, Request, json, set_position},
+    positions::Positions,
     problem::{Failure, Part, Problem},
     request,
 };
@@ -50,7 +51,7 @@ pub(crate) async fn execute(
     name: &'static str,
     request: Request,
 ) -> Result<Response, Failure> {
-    let Request { id, headers, body, .. } = request;
+    let Request { id, headers, body, positions, .. } = request;
     let key = request::idempotency_key(&headers)?;
     let if_match = request::if_match(&headers)?;
     let prefer = request::prefer(&headers, app.limits.prefer_wait)?;
@@ -89,9 +90,10 @@ pub(crate) async fn execute(
     let mut response = match verdict {
         Verdict::Refused(refusal) => Problem::refusal(refusal).into_response(),
         Verdict::Accepted(accepted) => {
+            app.heads.note(principal.tenant, accepted.position);
             let wait = prefer.wait.unwrap_or_default();
             let accepted = settled(app, principal.tenant, accepted, repeated, wait).await;
-            accepted_response(&accepted, &key)
+            accepted_response(&accepted, &key, &positions)
         }
     };
     if repeated {
@@ -140,11 +142,11 @@ pub(crate) async fn by_key(
         }
         Verdict::Accepted(accepted) => {
             let accepted = settled(app, principal.tenant, accepted, true, Duration::ZERO).await;
-            let mut body = answer(&accepted);
+            let mut body = answer(&accepted, &request.positions);
             body["outcome"] = json!("accepted");
             body["open"] = json!(accepted.open);
             let mut response = json(StatusCode::OK, body.to_string());
-            set_position(&mut response, accepted.position);
+            set_position(&mut response, &request.positions, accepted.position);
             Ok(response)
         }
     }
@@ -160,23 +162,23 @@ fn authority(principal: &Principal) -> Option<Authority> {
     }
 }
 
-fn answer(accepted: &Accepted) -> Value {
+fn answer(accepted: &Accepted, positions: &Positions) -> Value {
     let streams: Vec<Value> = accepted
         .streams
         .iter()
         .map(|(stream, version)| json!({"stream": stream, "version": version}))
         .collect();
     json!({
-        "position": accepted.position.to_string(),
+        "position": positions.show(accepted.position),
         "streams": streams,
         "result": accepted.result,
     })
 }
 
-fn accepted_response(accepted: &Accepted, key: &str) -> Response {
+fn accepted_response(accepted: &Accepted, key: &str, positions: &Positions) -> Response {
     let status = if accepted.open { StatusCode::ACCEPTED } else { StatusCode::OK };
-    let mut response = json(status, answer(accepted).to_string());
-    set_position(&mut response, accepted.position);
+    let mut response = json(status, answer(accepted, positions).to_string());
+    set_position(&mut response, positions, accepted.position);
     if accepted.open {
         let location = format!("/v1/commands/by-key/{}", utf8_percent_encode(key, IN_SEGMENT));
         let location = HeaderValue::from_str(&location).expect("encoded to ASCII");
@@ -320,15 +322,15 @@ mod tests {
     #[test]
     fn an_accepted_command_is_200_with_its_position_as_text_and_an_open_one_202_with_a_place() {
         let mut accepted = open_charge();
-        let response = accepted_response(&accepted, "a/b?%");
+        let response = accepted_response(&accepted, "a/b?%", &Positions::default());
         assert_eq!(response.status(), StatusCode::ACCEPTED);
         assert_eq!(response.headers()[header::LOCATION], "/v1/commands/by-key/a%2Fb%3F%25");
         assert_eq!(response.headers()[request::POSITION], "10");
         accepted.open = false;
-        let response = accepted_response(&accepted, "k");
+        let response = accepted_response(&accepted, "k", &Positions::default());
         assert_eq!(response.status(), StatusCode::OK);
         assert!(!response.headers().contains_key(header::LOCATION));
-        let body = answer(&accepted);
+        let body = answer(&accepted, &Positions::default());
         assert_eq!(body["position"], "10");
         assert_eq!(body["streams"][1], json!({"stream": "order-1", "version": 2}));
     }

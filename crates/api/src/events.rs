@@ -108,7 +108,7 @@ pub(crate) async fn stream(
             .chain(stream::once(async move { Ok(format!(r#"],"next":{next}}}"#)) }));
         body::flowing(pieces, "application/json").await?
     };
-    set_position(&mut response, end.position);
+    set_position(&mut response, &request.positions, end.position);
     Ok(response)
 }
 
@@ -191,7 +191,7 @@ pub(crate) async fn events(
         Ok(text)
     });
     let mut response = body::flowing(pieces, NDJSON).await?;
-    set_position(&mut response, reached);
+    set_position(&mut response, &request.positions, reached);
     let headers = response.headers_mut();
     if reached < end {
         let next = next_page(&request.query, reached);

@@ -1,8 +1,8 @@
 //! Formats of a list: which one a request gets, and how rows become it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
-use daybook_projection::Format;
+use daybook_projection::{AnswerShape, Format};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -163,7 +163,7 @@ pub(crate) fn csv(items: &str, columns: &[String]) -> Result<String, Failure> {
     let unwritten = |error: csv::Error| Failure::Internal(format!("CSV: {error}"));
     writer.write_record(columns).map_err(unwritten)?;
     for Row(members) in rows {
-        let cells = members.iter().map(|value| cell(value)).collect::<Result<Vec<_>, _>>()?;
+        let cells = members.iter().map(|(_, value)| cell(value)).collect::<Result<Vec<_>, _>>()?;
         writer.write_record(&cells).map_err(unwritten)?;
     }
     let bytes = writer.into_inner().map_err(|error| Failure::Internal(format!("CSV: {error}")))?;
@@ -189,8 +189,44 @@ fn damaged(error: &serde_json::Error) -> Failure {
     Failure::Internal(format!("PostgreSQL's JSON can't be read: {error}"))
 }
 
-/// Values of an object in their order, which a map would not keep.
-struct Row<'a>(Vec<&'a RawValue>);
+/// The same answer, with these members of its rows, which are positions, as texts that `show` makes.
+pub(crate) fn with_positions(
+    json: &str,
+    shape: AnswerShape,
+    columns: &[String],
+    show: impl Fn(i64) -> String,
+) -> Result<String, Failure> {
+    let rows: Vec<Row<'_>> = match shape {
+        AnswerShape::One => vec![serde_json::from_str(json).map_err(|error| damaged(&error))?],
+        AnswerShape::List => serde_json::from_str(json).map_err(|error| damaged(&error))?,
+    };
+    let mut texts = Vec::with_capacity(rows.len());
+    for Row(members) in rows {
+        let mut text = String::from("{");
+        for (name, value) in members {
+            let comma = if text.len() > 1 { "," } else { "" };
+            let name_json = serde_json::Value::from(name.as_str());
+            let position = value.get().parse().ok().filter(|_| columns.contains(&name));
+            match position {
+                Some(position) => {
+                    let shown = serde_json::Value::from(show(position));
+                    write!(text, "{comma}{name_json}:{shown}")
+                }
+                None => write!(text, "{comma}{name_json}:{value}"),
+            }
+            .expect("writing to a string can't fail");
+        }
+        text.push('}');
+        texts.push(text);
+    }
+    Ok(match shape {
+        AnswerShape::One => texts.concat(),
+        AnswerShape::List => format!("[{}]", texts.join(",")),
+    })
+}
+
+/// Names and values of an object in their order, which a map would not keep.
+struct Row<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Row<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -203,11 +239,11 @@ impl<'de> Deserialize<'de> for Row<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row<'de>, A::Error> {
-                let mut values = Vec::new();
-                while map.next_key::<serde::de::IgnoredAny>()?.is_some() {
-                    values.push(map.next_value()?);
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
                 }
-                Ok(Row(values))
+                Ok(Row(members))
             }
         }
         deserializer.deserialize_map(Members)
@@ -219,6 +255,22 @@ mod tests {
     use super::*;
 
     const ALL: [Format; 3] = [Format::Json, Format::Ndjson, Format::Csv];
+
+    #[test]
+    fn positions_of_rows_become_texts_and_nothing_else_changes() {
+        let show = |position: i64| format!("<{position}>");
+        let columns = ["change".to_owned(), "since".to_owned()];
+        let with = |json: &str, shape| with_positions(json, shape, &columns, show).unwrap();
+        assert_eq!(
+            with(r#"{"a\"": 1.50, "change": 7, "x": {"change": 8}, "n": "7"}"#, AnswerShape::One),
+            r#"{"a\"":1.50,"change":"<7>","x":{"change": 8},"n":"7"}"#
+        );
+        assert_eq!(
+            with(r#"[{"change": 7, "since": null}, {"since": 9}]"#, AnswerShape::List),
+            r#"[{"change":"<7>","since":null},{"since":"<9>"}]"#
+        );
+        assert_eq!(with("[]", AnswerShape::List), "[]");
+    }
 
     fn chosen(accept: &str, offered: &[Format]) -> Option<Format> {
         let mut headers = HeaderMap::new();

@@ -9,6 +9,7 @@ mod limits;
 mod live;
 mod openapi;
 mod page;
+mod positions;
 mod problem;
 mod queries;
 mod request;
@@ -18,7 +19,7 @@ mod service;
 mod surface;
 
 use daybook_commands::Shop;
-use daybook_identity::ApiKeys;
+use daybook_identity::{ApiKeys, TokenSealer};
 use daybook_journal::{Heads, Reader};
 use daybook_projection::Queries;
 use deadpool_postgres::Pool;
@@ -44,6 +45,8 @@ pub struct ApiDeps {
     pub heads: Heads,
     /// Says who asks.
     pub keys: ApiKeys,
+    /// Seals the positions that customers and partners see.
+    pub tokens: TokenSealer,
     /// Answers the declared queries.
     pub queries: Queries,
     /// Renders `/metrics`.

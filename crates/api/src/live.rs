@@ -18,6 +18,7 @@ use warp::{
 use crate::{
     app::{App, Request, set_position},
     body, format,
+    positions::{Positions, Sought},
     problem::Failure,
     queries, request,
     surface::Surface,
@@ -38,6 +39,15 @@ struct Question {
     parameters: BTreeMap<String, String>,
 }
 
+/// A question as one subscriber asks it.
+struct Asked {
+    question: Question,
+    /// Positions as all see them who may ask this question.
+    positions: Positions,
+    /// Key of the row that it is about, if it is about one.
+    row: Option<String>,
+}
+
 /// Begins to follow one declared query.
 pub(crate) async fn run(
     app: &App,
@@ -48,10 +58,14 @@ pub(crate) async fn run(
 ) -> Result<Response, Failure> {
     let query = surface.query(index);
     format::check(&request.headers, EVENT_STREAM)?;
-    let parameters = queries::parameters(query, &request.path, &request.query)?;
-    let wanted = request::min_position(&request.headers)?;
+    let parameters = queries::parameters(query, &request.path, &request.query, &request.positions)?;
+    let wanted = match request::min_position(&request.headers, &request.positions)? {
+        Some(Sought::Position(wanted)) => Some(wanted),
+        Some(Sought::Elsewhere) | None => None,
+    };
     let described = surface.description(&app.queries, index).await;
-    let described = described.map_err(|error| queries::failure(query, error))?;
+    let described =
+        described.map_err(|error| queries::failure(query, &request.positions, error))?;
     let row = described.key.as_ref().and_then(|name| row_key(query, name, &parameters));
 
     let place = app.hub.place(principal, request::bearer(&request.headers).unwrap_or_default())?;
@@ -64,12 +78,14 @@ pub(crate) async fn run(
         parameters: parameters.into_iter().collect(),
     };
     let answer = async || queries::answer(app, query, principal, request).await;
-    let answers = app.hub.follow(question, query, row, wanted, answer).await?;
+    let positions = request.positions.clone();
+    let asked = Asked { question, positions: positions.clone(), row };
+    let answers = app.hub.follow(asked, query, wanted, answer).await?;
     let position = answers.borrow().checked;
-    let seen = request::last_event_id(&request.headers);
-    let events = stream::events(answers, place, seen, app.shutdown.clone());
+    let seen = request::last_event_id(&request.headers, &positions);
+    let events = stream::events(answers, place, seen, positions.clone(), app.shutdown.clone());
     let mut response = body::endless(events, EVENT_STREAM);
-    set_position(&mut response, position);
+    set_position(&mut response, &positions, position);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies that gather answers would keep the events back.
@@ -90,7 +106,7 @@ fn row_key(
         ParameterKind::Text | ParameterKind::Boolean => Some(text.clone()),
         ParameterKind::Uuid => Some(text.parse::<Uuid>().ok()?.to_string()),
         ParameterKind::Date => Some(text.parse::<chrono::NaiveDate>().ok()?.to_string()),
-        ParameterKind::Integer | ParameterKind::Bigint => {
+        ParameterKind::Integer | ParameterKind::Bigint | ParameterKind::Position => {
             Some(text.parse::<i64>().ok()?.to_string())
         }
         ParameterKind::Timestamptz => None,

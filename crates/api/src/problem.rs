@@ -117,8 +117,8 @@ pub(crate) enum Failure {
     },
     /// The read model has not reached the position asked for.
     Stale {
-        /// Position it has reached.
-        position: i64,
+        /// Position it has reached, as whoever asks may see it.
+        position: String,
     },
     /// Something the service needs can't be reached.
     Unavailable(String),
@@ -438,8 +438,8 @@ impl Failure {
                 &STALE,
                 format!("The read model stands at {position}, before the position asked for."),
             )
-            .value("position", position.to_string())
-            .header(HeaderName::from_static(POSITION), &position.to_string())
+            .value("position", position.clone())
+            .header(HeaderName::from_static(POSITION), &position)
             .retry(),
             Self::Unavailable(error) => {
                 tracing::warn!(%request, %error, "a request failed: unavailable");

@@ -5,7 +5,8 @@ use std::{collections::HashMap, time::Duration};
 use chrono::{DateTime, Utc};
 use daybook_identity::{Principal, Role};
 use daybook_projection::{
-    Answer, AnswerShape, AsOf, DeclaredQuery, Format, Place, PrincipalScope, QueryError,
+    Answer, AnswerShape, AsOf, DeclaredQuery, Format, ParameterKind, Place, PrincipalScope,
+    QueryError,
 };
 use warp::{
     http::{HeaderValue, StatusCode, header},
@@ -15,6 +16,7 @@ use warp::{
 use crate::{
     app::{App, Request, set_position},
     format,
+    positions::{Positions, Sought},
     problem::{Failure, Part, causes},
     request,
     request::Prefer,
@@ -24,6 +26,8 @@ use crate::{
 
 /// Parameter of queries that may be asked as of a position.
 const AS_OF: &str = "as_of";
+/// What a cursor must be.
+const CURSOR_WANTED: &str = "must be `next` of an earlier answer";
 
 /// Answers one declared query.
 pub(crate) async fn run(
@@ -45,7 +49,7 @@ pub(crate) async fn run(
         Format::Ndjson => format::ndjson(&answer.json)?,
         Format::Csv => {
             let described = surface.description(&app.queries, index).await;
-            let described = described.map_err(|error| failure(query, error))?;
+            let described = described.map_err(|error| failure(query, &request.positions, error))?;
             let columns: Vec<String> = described.columns.iter().map(|c| c.name.clone()).collect();
             format::csv(&answer.json, &columns)?
         }
@@ -66,7 +70,7 @@ pub(crate) async fn run(
     {
         headers.insert(header::LINK, link);
     }
-    set_position(&mut response, position);
+    set_position(&mut response, &request.positions, position);
     Ok(response)
 }
 
@@ -80,16 +84,18 @@ pub(crate) async fn answer(
     let mut given = request::query(&request.query)?;
     let looks_back = query.offers_as_of(principal.role.as_str());
     let asked = if looks_back { given.remove(AS_OF) } else { None };
-    let parameters = declared(query, &request.path, given)?;
+    let positions = &request.positions;
+    let parameters = opened(query, positions, declared(query, &request.path, given)?)?;
     if let Some(asked) = asked {
         let as_of = as_of(app, principal.tenant, &request.headers, asked).await?;
         let scope = scope(principal);
         let answer = app.queries.run_as_of(query, principal.tenant, scope, &parameters, &as_of);
-        return answer.await.map_err(|error| failure(query, error));
+        let answer = answer.await.map_err(|error| failure(query, positions, error))?;
+        return shown(query, positions, answer);
     }
     let prefer = request::prefer(&request.headers, app.limits.prefer_wait)?;
     let tenant = principal.tenant;
-    let wanted = reachable(app, tenant, &request.headers).await?;
+    let wanted = reachable(app, tenant, request).await?;
     let scope = scope(principal);
     let wait = prefer.wait.unwrap_or_default();
 
@@ -108,7 +114,21 @@ pub(crate) async fn answer(
         // The client has waited as long as it would and prefers the older answer to none.
         answer = app.queries.run(query, tenant, scope, &parameters, None, Duration::ZERO).await;
     }
-    answer.map_err(|error| failure(query, error))
+    shown(query, positions, answer.map_err(|error| failure(query, positions, error))?)
+}
+
+/// What is found, with its positions as whoever asks may see them.
+pub(crate) fn shown(
+    query: &DeclaredQuery,
+    positions: &Positions,
+    mut answer: Answer,
+) -> Result<Answer, Failure> {
+    answer.next = answer.next.map(|cursor| positions.show_cursor(&query.name, cursor));
+    if !query.positions.is_empty() {
+        let show = |position| positions.show(position);
+        answer.json = format::with_positions(&answer.json, query.answer, &query.positions, show)?;
+    }
+    Ok(answer)
 }
 
 /// What `as_of` means: a position up to the head, or a time up to now.
@@ -118,7 +138,7 @@ async fn as_of(
     headers: &warp::http::HeaderMap,
     asked: String,
 ) -> Result<AsOf, Failure> {
-    if request::min_position(headers)?.is_some() {
+    if request::min_position(headers, &Positions::default())?.is_some() {
         return Err(Failure::Invalid {
             part: Part::Header,
             field: "Daybook-Min-Position".to_owned(),
@@ -170,12 +190,9 @@ fn next_page(request: &Request, cursor: &str) -> String {
 
 /// The position asked for, if this journal can ever reach it: a token from beyond the head (of
 /// another history) is answered at once with what there is.
-async fn reachable(
-    app: &App,
-    tenant: i32,
-    headers: &warp::http::HeaderMap,
-) -> Result<Option<i64>, Failure> {
-    let Some(wanted) = request::min_position(headers)? else { return Ok(None) };
+async fn reachable(app: &App, tenant: i32, request: &Request) -> Result<Option<i64>, Failure> {
+    let wanted = request::min_position(&request.headers, &request.positions)?;
+    let Some(Sought::Position(wanted)) = wanted else { return Ok(None) };
     let heard = *app.heads.watch(tenant).borrow();
     if wanted <= heard || wanted <= app.reader.head(tenant).await? {
         return Ok(Some(wanted));
@@ -198,8 +215,44 @@ pub(crate) fn parameters(
     query: &DeclaredQuery,
     path: &HashMap<String, String>,
     raw: &str,
+    positions: &Positions,
 ) -> Result<HashMap<String, String>, Failure> {
-    declared(query, path, request::query(raw)?)
+    opened(query, positions, declared(query, path, request::query(raw)?)?)
+}
+
+/// The same, with positions and cursor as the query takes them.
+fn opened(
+    query: &DeclaredQuery,
+    positions: &Positions,
+    mut values: HashMap<String, String>,
+) -> Result<HashMap<String, String>, Failure> {
+    let invalid = |name: &str, detail: &str| Failure::Invalid {
+        part: Part::Query,
+        field: name.to_owned(),
+        detail: format!("{name} {detail}."),
+    };
+    let own = query.parameters.iter().filter(|p| p.kind == ParameterKind::Position);
+    for name in own.map(|parameter| &parameter.name) {
+        let Some(value) = values.get_mut(name) else { continue };
+        *value = match positions.read(value) {
+            Some(Sought::Position(position)) => position.to_string(),
+            Some(Sought::Elsewhere) => {
+                return Err(invalid(
+                    name,
+                    "is of a history that has been replaced since: begin anew, without it",
+                ));
+            }
+            None => return Err(invalid(name, "must be a position that an answer carried")),
+        };
+    }
+    if query.answer == AnswerShape::List
+        && let Some(cursor) = values.remove("cursor")
+    {
+        let cursor = positions.read_cursor(&query.name, cursor);
+        let cursor = cursor.ok_or_else(|| invalid("cursor", CURSOR_WANTED))?;
+        values.insert("cursor".to_owned(), cursor);
+    }
+    Ok(values)
 }
 
 fn declared(
@@ -237,7 +290,7 @@ fn part(place: Place) -> Part {
     }
 }
 
-pub(crate) fn failure(query: &DeclaredQuery, error: QueryError) -> Failure {
+pub(crate) fn failure(query: &DeclaredQuery, positions: &Positions, error: QueryError) -> Failure {
     let text = causes(&error);
     match error {
         QueryError::NotFound => Failure::NotFound,
@@ -249,7 +302,7 @@ pub(crate) fn failure(query: &DeclaredQuery, error: QueryError) -> Failure {
                 field: name,
             }
         }
-        QueryError::Stale { position } => Failure::Stale { position },
+        QueryError::Stale { position } => Failure::Stale { position: positions.show(position) },
         QueryError::Busy { folds } => Failure::Busy { limit: "as_of_folds", at_most: folds },
         QueryError::FoldTooLong { deadline } => {
             Failure::FoldTooLong { at_most: deadline.as_secs() }
@@ -307,15 +360,16 @@ mod tests {
     fn parameters_come_from_their_place_and_no_other() {
         let query = of_name("web_order");
         let path = HashMap::from([("order_id".to_owned(), "7".to_owned())]);
-        assert_eq!(parameters(&query, &path, "").unwrap()["order_id"], "7");
+        assert_eq!(parameters(&query, &path, "", &Positions::default()).unwrap()["order_id"], "7");
         for wrong in ["order_id=8", "customer_id=8", "tenant=2", "limit=5"] {
-            let refused = parameters(&query, &path, wrong).unwrap_err();
+            let refused = parameters(&query, &path, wrong, &Positions::default()).unwrap_err();
             let name = wrong.split('=').next().unwrap().to_owned();
             assert_eq!(field(refused), (Part::Query, name));
         }
         let list = of_name("web_orders");
         let none = HashMap::new();
-        let read = parameters(&list, &none, "limit=5&cursor=x&status=paid").unwrap();
+        let read = parameters(&list, &none, "limit=5&cursor=x&status=paid", &Positions::default())
+            .unwrap();
         assert_eq!((read["limit"].as_str(), read["status"].as_str()), ("5", "paid"));
     }
 
@@ -326,19 +380,31 @@ mod tests {
             name: "order_id".to_owned(),
             detail: "must be a UUID".to_owned(),
         };
-        assert_eq!(field(failure(&query, bad)), (Part::Path, "order_id".to_owned()));
-        assert!(matches!(failure(&query, QueryError::TooSlow), Failure::Unavailable(_)));
+        assert_eq!(
+            field(failure(&query, &Positions::default(), bad)),
+            (Part::Path, "order_id".to_owned())
+        );
+        assert!(matches!(
+            failure(&query, &Positions::default(), QueryError::TooSlow),
+            Failure::Unavailable(_)
+        ));
         let changing = QueryError::Changing("x".to_owned());
-        assert!(matches!(failure(&query, changing), Failure::Unavailable(_)));
+        assert!(matches!(
+            failure(&query, &Positions::default(), changing),
+            Failure::Unavailable(_)
+        ));
         let full = QueryError::Busy { folds: 2 };
         assert!(matches!(
-            failure(&query, full),
+            failure(&query, &Positions::default(), full),
             Failure::Busy { limit: "as_of_folds", at_most: 2 }
         ));
         let slow = QueryError::FoldTooLong { deadline: Duration::from_secs(20) };
-        assert!(matches!(failure(&query, slow), Failure::FoldTooLong { at_most: 20 }));
+        assert!(matches!(
+            failure(&query, &Positions::default(), slow),
+            Failure::FoldTooLong { at_most: 20 }
+        ));
         let dropped = QueryError::Unknown("x".to_owned());
-        assert!(matches!(failure(&query, dropped), Failure::NoRoute));
+        assert!(matches!(failure(&query, &Positions::default(), dropped), Failure::NoRoute));
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::{collections::HashMap, time::Duration};
 use daybook_commands::BadCommand;
 use warp::http::{HeaderMap, HeaderName, header};
 
-use crate::problem::{Failure, Part};
+use crate::{
+    positions::{Positions, Sought},
+    problem::{Failure, Part},
+};
 
 /// Header that makes a command take effect once.
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -121,18 +124,24 @@ pub(crate) fn etag_matches(headers: &HeaderMap, etag: &str) -> bool {
 }
 
 /// Position that an answer must at least have.
-pub(crate) fn min_position(headers: &HeaderMap) -> Result<Option<i64>, Failure> {
+pub(crate) fn min_position(
+    headers: &HeaderMap,
+    positions: &Positions,
+) -> Result<Option<Sought>, Failure> {
     let Some(token) = text(headers, MIN_POSITION)? else { return Ok(None) };
-    match token.parse() {
-        Ok(position) if position >= 0 => Ok(Some(position)),
-        Ok(_) | Err(_) => Err(invalid(MIN_POSITION, "This is no position that an answer carried.")),
-    }
+    let sought = positions.read(token);
+    sought
+        .map(Some)
+        .ok_or_else(|| invalid(MIN_POSITION, "This is no position that an answer carried."))
 }
 
 /// Position of the last event that a client of a stream has seen. What is none counts as none: a
 /// client sends back whatever it was given.
-pub(crate) fn last_event_id(headers: &HeaderMap) -> Option<i64> {
-    headers.get("last-event-id")?.to_str().ok()?.trim().parse().ok()
+pub(crate) fn last_event_id(headers: &HeaderMap, positions: &Positions) -> Option<i64> {
+    match positions.read(headers.get("last-event-id")?.to_str().ok()?.trim())? {
+        Sought::Position(position) => Some(position),
+        Sought::Elsewhere => None,
+    }
 }
 
 /// `Prefer: wait=<s>, handling=lenient`. Other preferences are ignored, as the standard has it.
@@ -404,9 +413,11 @@ mod tests {
 
     #[test]
     fn a_position_is_what_an_answer_carried() {
-        let read = |value: &str| min_position(&headers(&[("daybook-min-position", value)]));
-        assert_eq!(read("12").unwrap(), Some(12));
-        assert_eq!(read("0").unwrap(), Some(0));
+        let read = |value: &str| {
+            min_position(&headers(&[("daybook-min-position", value)]), &Positions::default())
+        };
+        assert_eq!(read("12").unwrap(), Some(Sought::Position(12)));
+        assert_eq!(read("0").unwrap(), Some(Sought::Position(0)));
         for wrong in ["-1", "x", "", "99999999999999999999"] {
             assert_eq!(field(read(wrong).unwrap_err()), "Daybook-Min-Position", "{wrong}");
         }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use anyhow::Context;
 use daybook_api::{ApiDeps, Check, Limits};
 use daybook_feed::Relay;
-use daybook_identity::ApiKeys;
+use daybook_identity::{ApiKeys, TokenSealer};
 use daybook_journal::{Heads, Janitor, JanitorSettings, Reader, check_durability};
 use daybook_projection::{AsOfLimits, Projector, ProjectorSettings, Queries, ReadPositions};
 use daybook_work::{SandboxGateway, Worker, WorkerDeps, WorkerSettings};
@@ -281,6 +281,7 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
             reader: own.reader,
             heads,
             keys: ApiKeys::new(own.pool.clone()),
+            tokens: TokenSealer::new(secrets.token()?),
             queries,
             metrics,
             pool: own.pool,

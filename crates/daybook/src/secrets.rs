@@ -54,6 +54,11 @@ impl Secrets {
         self.read("installation")
     }
 
+    /// Key of the tokens that clients carry: positions and cursors of customers and partners.
+    pub(crate) fn token(&self) -> anyhow::Result<[u8; SECRET_BYTES]> {
+        self.read("token")
+    }
+
     /// Name of the secret that is a role's password in PostgreSQL.
     pub(crate) fn database_secret(login: Login) -> String {
         format!("database-{}", login.as_str())

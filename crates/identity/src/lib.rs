@@ -1,14 +1,16 @@
-//! Who asks: API keys, roles, principals; and the sealing of short secrets.
+//! Who asks: API keys, roles, principals; and the sealing of short secrets and of tokens.
 
 mod keys;
 mod migrate;
 mod principal;
 mod sealer;
+mod token_sealer;
 
 pub use keys::{ApiKeys, KeyInfo, NewKey};
 pub use migrate::migrate;
 pub use principal::{Principal, Role, UnknownRole};
 pub use sealer::Sealer;
+pub use token_sealer::TokenSealer;
 
 /// Identity could not be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,10 @@
 use daybook_journal::{StoredEvent, Upcasters};
 use rand::Rng;
 use serde_json::Value;
-use tokio_postgres::{Client, Statement, Transaction, types::ToSql};
+use tokio_postgres::{
+    Client, Statement, Transaction,
+    types::{ToSql, Type},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -128,6 +131,12 @@ impl Check<'_> {
                     }
                     Err(error) => return Ok(Err(vec![error.to_string()])),
                 }
+            }
+            let is_position = |name: &String| {
+                own.columns().iter().any(|c| c.name() == name && *c.type_() == Type::INT8)
+            };
+            if let Some(odd) = query.positions.iter().find(|name| !is_position(name)) {
+                return Ok(Err(vec![format!("positions: {odd} is no column of type bigint")]));
             }
             let text = queries::statement(query, None);
             let statement =

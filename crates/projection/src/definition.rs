@@ -138,6 +138,8 @@ pub struct DeclaredQuery {
     pub key: Option<String>,
     /// What columns hold, where the file says so.
     pub columns: BTreeMap<String, String>,
+    /// Columns that are positions of the journal.
+    pub positions: Vec<String>,
     /// Parameters that a request may give, those of the path first; lists have `limit` and
     /// `cursor` as well.
     pub parameters: Vec<Parameter>,
@@ -182,6 +184,8 @@ struct QueryEntry {
     key: Option<String>,
     #[serde(default)]
     columns: BTreeMap<String, String>,
+    #[serde(default)]
+    positions: Vec<String>,
     #[serde(default)]
     order: Vec<String>,
     #[serde(default)]
@@ -434,6 +438,7 @@ fn declared_query(
         live: entry.live,
         key: entry.key,
         columns: entry.columns,
+        positions: entry.positions,
         projection: projection.to_owned(),
         version: version.to_owned(),
         name: entry.name,

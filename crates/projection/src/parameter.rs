@@ -26,6 +26,8 @@ pub enum ParameterKind {
     Bigint,
     /// `true` or `false`.
     Boolean,
+    /// A position of the journal, 0 or more. Whoever asks sees it as a text that is opaque.
+    Position,
 }
 
 /// A value or null, in the Rust type that its SQL type takes.
@@ -40,7 +42,7 @@ impl ParameterKind {
             Self::Date => "date",
             Self::Timestamptz => "timestamptz",
             Self::Integer => "integer",
-            Self::Bigint => "bigint",
+            Self::Bigint | Self::Position => "bigint",
             Self::Boolean => "boolean",
         }
     }
@@ -53,7 +55,7 @@ impl ParameterKind {
             Self::Date => Type::DATE,
             Self::Timestamptz => Type::TIMESTAMPTZ,
             Self::Integer => Type::INT4,
-            Self::Bigint => Type::INT8,
+            Self::Bigint | Self::Position => Type::INT8,
             Self::Boolean => Type::BOOL,
         }
     }
@@ -100,6 +102,10 @@ impl ParameterKind {
                 Box::new(text.parse::<i64>().map_err(|_| expected("a 64-bit integer"))?)
             }
             Self::Boolean => Box::new(text.parse::<bool>().map_err(|_| expected("true or false"))?),
+            Self::Position => {
+                let position = text.parse::<i64>().ok().filter(|position| *position >= 0);
+                Box::new(position.ok_or_else(|| expected("a position"))?)
+            }
         })
     }
 
@@ -111,7 +117,7 @@ impl ParameterKind {
             Self::Date => Box::new(None::<NaiveDate>),
             Self::Timestamptz => Box::new(None::<DateTime<Utc>>),
             Self::Integer => Box::new(None::<i32>),
-            Self::Bigint => Box::new(None::<i64>),
+            Self::Bigint | Self::Position => Box::new(None::<i64>),
             Self::Boolean => Box::new(None::<bool>),
         }
     }
@@ -157,6 +163,8 @@ mod tests {
             (ParameterKind::Bigint, "1.5"),
             (ParameterKind::Bigint, ""),
             (ParameterKind::Boolean, "yes"),
+            (ParameterKind::Position, "-1"),
+            (ParameterKind::Position, "x"),
             (ParameterKind::Text, "a\0b"),
         ] {
             assert!(kind.parse(wrong).unwrap_err().starts_with("must "), "{kind:?} {wrong}");
@@ -173,6 +181,7 @@ mod tests {
             (ParameterKind::Integer, "-7"),
             (ParameterKind::Bigint, "9223372036854775807"),
             (ParameterKind::Boolean, "false"),
+            (ParameterKind::Position, "0"),
             (ParameterKind::Text, "'; drop table x; --"),
         ] {
             assert!(kind.parse(right).is_ok(), "{kind:?} {right}");

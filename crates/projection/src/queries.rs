@@ -702,6 +702,7 @@ mod tests {
             live: true,
             key: None,
             columns: std::collections::BTreeMap::new(),
+            positions: Vec::new(),
             as_of: None,
             parameters: vec![
                 parameter("id", ParameterKind::Uuid, crate::Place::Path),

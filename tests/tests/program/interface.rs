@@ -86,9 +86,9 @@ async fn a_read_is_at_least_as_new_as_the_position_it_names_or_stale() {
     let path = format!("/v1/web/orders/{id}");
     let answer = shop.customer.get_at(&path, &placed.position()).await.ok();
     assert_eq!(answer.json()["status"], "placed");
-    let reached: i64 =
-        answer.headers["daybook-position"].to_str().expect("text").parse().expect("a number");
-    assert!(reached >= placed.position().parse().expect("a number"));
+    // For a customer a position is a text that tells nothing.
+    let reached = answer.headers["daybook-position"].to_str().expect("text");
+    assert!(reached.len() > 40 && placed.position().len() > 40, "{reached}");
     // The same answer is not sent twice to who has it.
     let etag = answer.headers["etag"].to_str().expect("text");
     let headers = [("if-none-match", etag)];
@@ -97,7 +97,8 @@ async fn a_read_is_at_least_as_new_as_the_position_it_names_or_stale() {
     // A position that does not exist is not waited for.
     let headers = [("daybook-min-position", "999999999"), ("prefer", "wait=20")];
     let since = std::time::Instant::now();
-    let beyond = shop.customer.send(reqwest::Method::GET, &path, &headers, Vec::new()).await;
-    let _status = beyond.expect("an answer").status;
+    let operators = format!("/v1/operator/orders/{id}");
+    let beyond = shop.operator.send(reqwest::Method::GET, &operators, &headers, Vec::new()).await;
+    assert_eq!(beyond.expect("an answer").status, 200);
     assert!(since.elapsed().as_secs() < 15, "answered at once");
 }

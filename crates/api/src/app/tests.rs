@@ -32,6 +32,7 @@ fn deps() -> ApiDeps {
         reader: Reader::new(pool.clone()),
         heads: Heads::default(),
         keys: ApiKeys::new(pool.clone()),
+        tokens: daybook_identity::TokenSealer::new([7; 32]),
         queries,
         metrics: PrometheusBuilder::new().build_recorder().handle(),
         pool,

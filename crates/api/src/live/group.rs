@@ -6,8 +6,8 @@ use daybook_projection::{Answer, AnswerShape, DeclaredQuery, PrincipalScope};
 use serde_json::Value;
 use tokio::sync::{Mutex, Notify, watch};
 
-use super::Question;
-use crate::{format, queries};
+use super::{Asked, Question};
+use crate::{format, positions::Positions, queries};
 
 /// What followers see. They take it when they are ready to, so a slow one misses what was between.
 #[derive(Debug, Default)]
@@ -39,6 +39,8 @@ pub(super) struct Group {
     pub(super) parameters: HashMap<String, String>,
     /// Key of the row that it is about, if it is about one.
     pub(super) row: Option<String>,
+    /// Positions as its followers see them.
+    pub(super) positions: Positions,
     /// Told when the answer may have changed.
     pub(super) dirty: Notify,
     /// Held by the one who asks for the first answer.
@@ -47,12 +49,14 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(question: Question, query: &DeclaredQuery, row: Option<String>) -> Self {
+    pub(super) fn new(asked: Asked, query: &DeclaredQuery) -> Self {
+        let Asked { question, positions, row } = asked;
         Self {
             parameters: question.parameters.clone().into_iter().collect(),
             question,
             query: query.clone(),
             row,
+            positions,
             dirty: Notify::new(),
             first: Mutex::new(()),
             state: watch::Sender::default(),
@@ -142,7 +146,7 @@ mod tests {
             partner_id: None,
             parameters: [].into(),
         };
-        Group::new(question, query, None)
+        Group::new(Asked { question, positions: Positions::default(), row: None }, query)
     }
 
     fn answer(json: &str, position: i64) -> Answer {

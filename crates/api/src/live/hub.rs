@@ -15,11 +15,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Question,
+    Asked, Question,
     group::{Group, State, key_of_change},
     places::{Place, Places},
 };
-use crate::{limits::Limits, problem::Failure};
+use crate::{limits::Limits, problem::Failure, queries};
 
 /// Least time between two evaluations of a question about one row.
 const ROW_EVERY: Duration = Duration::from_millis(25);
@@ -103,13 +103,12 @@ impl Hub {
     /// for it where nobody follows the question yet or a newer position is wanted.
     pub(super) async fn follow(
         &self,
-        question: Question,
+        asked: Asked,
         query: &DeclaredQuery,
-        row: Option<String>,
         wanted: Option<i64>,
         answer: impl AsyncFnOnce() -> Result<Answer, Failure>,
     ) -> Result<watch::Receiver<State>, Failure> {
-        let (group, answers) = self.join(question, query, row);
+        let (group, answers) = self.join(asked, query);
         // Who wants a position may wait long; nobody else should wait for that.
         let _one_at_a_time = if wanted.is_none() { Some(group.first.lock().await) } else { None };
         let known = {
@@ -131,14 +130,9 @@ impl Hub {
 
     /// The group of a question, made if there is none. Whoever joins is counted before a change
     /// could pass it by.
-    fn join(
-        &self,
-        question: Question,
-        query: &DeclaredQuery,
-        row: Option<String>,
-    ) -> (Arc<Group>, watch::Receiver<State>) {
+    fn join(&self, asked: Asked, query: &DeclaredQuery) -> (Arc<Group>, watch::Receiver<State>) {
         let mut groups = self.inner.lock();
-        if let Some(group) = groups.by_question.get(&question) {
+        if let Some(group) = groups.by_question.get(&asked.question) {
             return (Arc::clone(group), group.state.subscribe());
         }
         if groups.by_question.len() >= self.inner.streams {
@@ -149,7 +143,7 @@ impl Hub {
                 groups.remove(group);
             }
         }
-        let group = Arc::new(Group::new(question, query, row));
+        let group = Arc::new(Group::new(asked, query));
         groups.add(&group);
         let answers = group.state.subscribe();
         drop(groups);
@@ -263,10 +257,13 @@ impl Inner {
             .run(&group.query, tenant, scope, &group.parameters, None, Duration::ZERO)
             .await;
         match answer {
-            Ok(answer) => {
-                group.offer(answer);
-                Ok(Evaluated::GoOn)
-            }
+            Ok(answer) => match queries::shown(&group.query, &group.positions, answer) {
+                Ok(answer) => {
+                    group.offer(answer);
+                    Ok(Evaluated::GoOn)
+                }
+                Err(_) => Ok(Evaluated::Ended("query-changed")),
+            },
             Err(QueryError::NotFound) => Ok(Evaluated::Ended("gone")),
             Err(
                 QueryError::Unknown(_)
@@ -281,8 +278,16 @@ impl Inner {
 /// Whether a query that was declared anew may still be asked so, by the same people. What it answers
 /// may be something else.
 fn asks_the_same(now: &DeclaredQuery, then: &DeclaredQuery) -> bool {
-    (&now.path, now.answer, now.live, &now.key, &now.roles, &now.parameters)
-        == (&then.path, then.answer, then.live, &then.key, &then.roles, &then.parameters)
+    (&now.path, now.answer, now.live, &now.key, &now.roles, &now.parameters, &now.positions)
+        == (
+            &then.path,
+            then.answer,
+            then.live,
+            &then.key,
+            &then.roles,
+            &then.parameters,
+            &then.positions,
+        )
 }
 
 enum Evaluated {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{group::State, places::Place};
+use crate::positions::Positions;
 
 /// Silence after which a comment is sent, so that nobody on the way takes the stream for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -22,6 +23,7 @@ const KEY_ENDED: &str = "key-ended";
 struct Subscriber {
     answers: watch::Receiver<State>,
     place: Place,
+    positions: Positions,
     shutdown: CancellationToken,
     /// Sent first.
     opening: Option<String>,
@@ -36,13 +38,14 @@ pub(super) fn events(
     mut answers: watch::Receiver<State>,
     place: Place,
     seen: Option<i64>,
+    positions: Positions,
     shutdown: CancellationToken,
 ) -> impl Stream<Item = String> {
     let (mut opening, mut serial) = (retry(), 0);
     if let Some(shown) = &answers.borrow_and_update().shown {
         serial = shown.serial;
         if seen.is_none_or(|seen| seen < shown.position) {
-            opening.push_str(&event(shown.position, &shown.body));
+            opening.push_str(&event(&positions.show(shown.position), &shown.body));
         } else {
             opening.push_str(BEAT);
         }
@@ -50,6 +53,7 @@ pub(super) fn events(
     let subscriber = Subscriber {
         answers,
         place,
+        positions,
         shutdown,
         opening: Some(opening),
         serial,
@@ -89,7 +93,8 @@ impl Subscriber {
                     }
                     if let Some(shown) = state.shown.as_ref().filter(|s| s.serial != self.serial) {
                         self.serial = shown.serial;
-                        return Some(event(shown.position, &shown.body));
+                        let id = self.positions.show(shown.position);
+                        return Some(event(&id, &shown.body));
                     }
                 }
                 () = tokio::time::sleep_until(self.heard + HEARTBEAT) => {
@@ -109,8 +114,8 @@ impl Subscriber {
     }
 }
 
-fn event(position: i64, body: &str) -> String {
-    format!("id: {position}\ndata: {body}\n\n")
+fn event(id: &str, body: &str) -> String {
+    format!("id: {id}\ndata: {body}\n\n")
 }
 
 fn retry() -> String {
@@ -156,7 +161,8 @@ mod tests {
             let principal =
                 Principal { tenant: 1, id: "a".to_owned(), role: Role::Operator, subject: None };
             let place = self.places.take(&principal, "k").unwrap();
-            Box::pin(events(self.group.subscribe(), place, seen, self.shutdown.clone()))
+            let (answers, shutdown) = (self.group.subscribe(), self.shutdown.clone());
+            Box::pin(events(answers, place, seen, Positions::default(), shutdown))
         }
     }
 

@@ -16,7 +16,8 @@ pub(super) fn answer(
     description: Option<&Description>,
     schemas: &mut Map<String, Value>,
 ) -> Value {
-    let row = description.map_or_else(|| json!({"type": "object"}), row);
+    let row = description
+        .map_or_else(|| json!({"type": "object"}), |described| row(described, &query.positions));
     match query.answer {
         AnswerShape::One => component(&query.name, "Answer", row, schemas),
         AnswerShape::List => {
@@ -35,9 +36,15 @@ pub(super) fn answer(
     }
 }
 
-fn row(description: &Description) -> Value {
+fn row(description: &Description, positions: &[String]) -> Value {
     let members = description.columns.iter().map(|column| {
         let mut schema = column.schema.clone();
+        if positions.contains(&column.name) {
+            // shown as an opaque text
+            let null = schema["type"].is_array().then_some("null");
+            let types: Vec<&str> = ["string"].into_iter().chain(null).collect();
+            schema = json!({"type": if types.len() == 1 { json!(types[0]) } else { json!(types) }});
+        }
         if let Some(title) = &column.title {
             schema["description"] = json!(title);
         }
@@ -176,5 +183,6 @@ fn kind_schema(kind: ParameterKind) -> Value {
         ParameterKind::Integer => json!({"type": "integer", "format": "int32"}),
         ParameterKind::Bigint => json!({"type": "integer", "format": "int64"}),
         ParameterKind::Boolean => json!({"type": "boolean"}),
+        ParameterKind::Position => json!({"type": "string"}),
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, path::Path, sync::Arc, time::Du
 
 use daybook_api::{ApiDeps, Limits, ServeError, serve};
 use daybook_commands::{Authority, Command, Request, SealToken, Shop, ShopModel, ShopSettings};
-use daybook_identity::{ApiKeys, NewKey, Role};
+use daybook_identity::{ApiKeys, NewKey, Role, TokenSealer};
 use daybook_journal::{
     Accepted, EventFilter, Heads, MacKeys, Reader, StoredEvent, Tenant, Verdict, Writer,
     WriterConfig,
@@ -28,6 +28,8 @@ pub(crate) struct Api {
     pub(crate) keys: ApiKeys,
     pub(crate) operator: String,
     pub(crate) customer: String,
+    tokens: TokenSealer,
+    incarnation: Uuid,
     http: reqwest::Client,
     serving: JoinHandle<Result<(), ServeError>>,
     stop_serving: CancellationToken,
@@ -82,7 +84,7 @@ pub(crate) struct Live {
 /// An event that carries data.
 #[derive(Debug)]
 pub(crate) struct LiveEvent {
-    pub(crate) id: Option<i64>,
+    pub(crate) id: Option<String>,
     pub(crate) name: String,
     data: String,
 }
@@ -115,7 +117,7 @@ impl Live {
                 let mut event = LiveEvent { id: None, name: "message".into(), data: String::new() };
                 for line in block.lines() {
                     match line.split_once(": ").unwrap_or((line, "")) {
-                        ("id", id) => event.id = Some(id.parse().unwrap()),
+                        ("id", id) => event.id = Some(id.to_owned()),
                         ("event", name) => name.clone_into(&mut event.name),
                         ("data", data) => event.data.push_str(data),
                         ("retry", ms) => self.retry = Some(ms.parse().unwrap()),
@@ -218,11 +220,14 @@ impl Api {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop_serving = CancellationToken::new();
+        let tokens = TokenSealer::new([7; 32]);
+        let incarnation = reader.incarnation().await.unwrap();
         let deps = ApiDeps {
             shop: shop.clone(),
             reader: reader.clone(),
             heads,
             keys: keys.clone(),
+            tokens: tokens.clone(),
             queries,
             metrics: recorder.handle(),
             pool: pool.clone(),
@@ -238,6 +243,8 @@ impl Api {
             keys,
             operator,
             customer: customer.unwrap().secret,
+            tokens,
+            incarnation,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             serving,
             stop_serving,
@@ -347,6 +354,28 @@ impl Api {
         self.reader.head(self.tenant.id).await.unwrap()
     }
 
+    /// A position as those see it whom this path is for.
+    pub(crate) fn shown(&self, path: &str, position: i64) -> String {
+        self.shown_of(self.incarnation, path, position)
+    }
+
+    /// The same where the journal's history is another.
+    pub(crate) fn shown_of(&self, incarnation: Uuid, path: &str, position: i64) -> String {
+        if path.starts_with("/v1/operator/") {
+            return position.to_string();
+        }
+        let plain = [&position.to_be_bytes()[..], incarnation.as_bytes()].concat();
+        self.tokens.seal(format!(":position {}", self.tenant.id).as_bytes(), &plain)
+    }
+
+    /// The position that a customer or partner was shown.
+    pub(crate) fn opened(&self, token: &str) -> i64 {
+        let context = format!(":position {}", self.tenant.id);
+        let plain = self.tokens.open(context.as_bytes(), token).expect("a sealed position");
+        assert_eq!(&plain[8..], self.incarnation.as_bytes());
+        i64::from_be_bytes(plain[..8].try_into().unwrap())
+    }
+
     pub(crate) async fn events(&self) -> Vec<StoredEvent> {
         self.reader.events(self.tenant.id, 0, 10_000, &EventFilter::default()).await.unwrap()
     }
@@ -404,5 +433,8 @@ impl Api {
 pub(crate) async fn send(request: RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
+    // A stream has no end: reading it whole would wait for ever.
+    let is_stream = headers.get("content-type").is_some_and(|t| t == "text/event-stream");
+    assert!(!is_stream, "a stream was opened: {status}");
     Answer { status, headers, text: response.text().await.unwrap() }
 }

@@ -97,7 +97,7 @@ async fn what_is_answered_is_what_is_described() {
     api.project();
     api.product("A", 10).await;
     let order_id = api.order("A", "order").await;
-    let position = api.head().await.to_string();
+    let head = api.head().await;
     let document = document(&api).await;
     let mut asked = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -113,7 +113,7 @@ async fn what_is_answered_is_what_is_described() {
         let path = path.replace("{order_id}", &order_id).replace("{sku}", "A");
         let request = api
             .request(reqwest::Method::GET, &path, key)
-            .header("daybook-min-position", &position)
+            .header("daybook-min-position", api.shown(&path, head))
             .header("prefer", "wait=25");
         let answer = send(request).await;
         let content = &operation["responses"]["200"]["content"]["application/json"];

@@ -7,14 +7,15 @@ use daybook_identity::Role;
 use futures::{StreamExt, stream::FuturesUnordered};
 use reqwest::Method;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::kit::{Answer, Api, send};
+use crate::kit::{Answer, Api, Live, send};
 
 /// A query of the customer's that asks for what was written at a position.
 async fn ask(api: &Api, path: &str, key: &str, position: i64, prefer: &str) -> Answer {
     let request = api
         .request(Method::GET, path, key)
-        .header("daybook-min-position", position.to_string())
+        .header("daybook-min-position", api.shown(path, position))
         .header("prefer", prefer);
     send(request).await
 }
@@ -31,8 +32,7 @@ async fn who_has_written_reads_what_was_written() {
     let order = answer.ok();
     assert_eq!((&order["order_id"], &order["total"]), (&Value::from(order_id), &Value::from(250)));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
-    let position: i64 = answer.header("daybook-position").unwrap().parse().unwrap();
-    assert!(position >= head);
+    assert!(api.opened(answer.header("daybook-position").unwrap()) >= head);
 
     // The same answer is known by its ETag, another person's doesn't exist.
     let etag = answer.header("etag").unwrap();
@@ -89,14 +89,15 @@ async fn a_read_model_that_is_not_there_yet_is_503_or_older_as_the_client_likes(
 
     let started = Instant::now();
     let stale = ask(&api, path, &api.customer, head, "wait=1").await;
-    assert_eq!(stale.problem(503, "stale")["position"], "0");
+    let none = api.shown(path, 0);
+    assert_eq!(stale.problem(503, "stale")["position"], none);
     assert!(stale.header("retry-after").is_some());
-    assert_eq!(stale.header("daybook-position"), Some("0"));
+    assert_eq!(stale.header("daybook-position"), Some(none.as_str()));
     assert!(started.elapsed() >= Duration::from_secs(1), "it has waited");
 
     let older = ask(&api, path, &api.customer, head, "handling=lenient").await;
     assert_eq!(older.ok()["items"], serde_json::json!([]));
-    assert_eq!(older.header("daybook-position"), Some("0"));
+    assert_eq!(older.header("daybook-position"), Some(none.as_str()));
 
     // No waiting for what can't come: a position of another history.
     let started = Instant::now();
@@ -152,7 +153,7 @@ async fn a_wrong_parameter_is_named_with_its_place() {
         let problem = api.get(path, &api.customer).await.problem(400, "invalid-request");
         assert_eq!((&problem["field"], &problem["in"]), (&Value::from(field), &Value::from(place)));
     }
-    let wrong = ask(&api, "/v1/web/orders", &api.customer, -1, "wait=1").await;
+    let wrong = ask(&api, "/v1/operator/orders", &api.operator, -1, "wait=1").await;
     assert_eq!(wrong.problem(400, "invalid-request")["field"], "Daybook-Min-Position");
     api.stop().await;
 }
@@ -268,5 +269,69 @@ async fn thousands_wait_for_a_position_at_once_and_those_beyond_the_limit_are_to
         let position: i64 = answer.header("daybook-position").unwrap().parse().unwrap();
         assert!(position >= head);
     }
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn customers_and_partners_see_no_position_that_tells_how_much_the_shop_sells() {
+    let api = Api::start().await;
+    api.project();
+    api.product("A", 10).await;
+    let partner = api.key(Role::Partner).await.secret;
+    let place = async |key: &str| {
+        let body = json!({"currency": "GBP", "lines": [{"sku": "A", "quantity": 1}]});
+        let placed = send(api.command_of(&partner, "PlaceOrder", key, &body)).await;
+        let position = placed.ok()["position"].as_str().unwrap().to_owned();
+        assert_eq!(placed.header("daybook-position"), Some(position.as_str()));
+        assert_eq!(api.opened(&position), api.head().await);
+        let known = api.get(&format!("/v1/commands/by-key/{key}"), &partner).await;
+        assert_eq!(known.ok()["position"], position, "equal positions have equal tokens");
+        position
+    };
+    place("one").await;
+    let last = place("two").await;
+    let get = async |query: &str, accept: &str| {
+        let path = format!("/v1/partner/orders/changes{query}");
+        let request = api.request(Method::GET, &path, &partner).header("accept", accept);
+        send(request.header("daybook-min-position", &last).header("prefer", "wait=25")).await
+    };
+    let all = get("", "application/json").await.ok();
+    let changes: Vec<&str> =
+        all["items"].as_array().unwrap().iter().map(|o| o["change"].as_str().unwrap()).collect();
+    assert_eq!(changes.len(), 2);
+    assert!(api.opened(changes[0]) < api.opened(changes[1]));
+    let csv = get("", "text/csv").await.text;
+    assert!(csv.contains(changes[0]) && csv.contains(changes[1]), "{csv}");
+    let one = get(&format!("?after={}", changes[0]), "application/json").await.ok();
+    assert_eq!(one["items"], json!([all["items"][1]]));
+
+    // Pages go on at a cursor that can't be read, and is good for its query alone.
+    let first = get("?limit=1", "application/json").await.ok();
+    let cursor = first["next"].as_str().unwrap();
+    let next = get(&format!("?limit=1&cursor={cursor}"), "application/json").await.ok();
+    assert_eq!(next["items"], json!([all["items"][1]]));
+    let elsewhere = api.get(&format!("/v1/partner/orders?cursor={cursor}"), &partner).await;
+    assert_eq!(elsewhere.problem(400, "invalid-request")["field"], "cursor");
+
+    // Numbers are no positions here: trying them would find the newest.
+    let head = api.head().await;
+    let of_another = api.shown_of(Uuid::nil(), "/v1/partner/", head);
+    for (after, detail) in [(head.to_string(), "must be a position"), (of_another, "begin anew")] {
+        let refused = get(&format!("?after={after}"), "application/json").await;
+        let problem = refused.problem(400, "invalid-request");
+        assert_eq!(problem["field"], "after");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+    }
+    let number = api.request(Method::GET, "/v1/partner/orders", &partner);
+    let number = send(number.header("daybook-min-position", head.to_string())).await;
+    assert_eq!(number.problem(400, "invalid-request")["field"], "Daybook-Min-Position");
+
+    // What is followed has them sealed as well, also where it is evaluated anew.
+    let mut live = Live::open(api.request(Method::GET, "/v1/partner/orders/live", &partner)).await;
+    live.next().await.unwrap();
+    place("three").await;
+    let event = live.next().await.unwrap();
+    assert!(api.opened(&event.id.clone().unwrap()) > head);
+    assert!(api.opened(event.json()["items"][0]["change"].as_str().unwrap()) > head);
     api.stop().await;
 }

@@ -69,7 +69,9 @@ fn requests(
         (_, ParameterKind::Uuid) => Uuid::from_u128(1).to_string(),
         (_, ParameterKind::Date) => "2010-12-02".to_owned(),
         (_, ParameterKind::Timestamptz) => "2010-12-03T00:00:00Z".to_owned(),
-        (_, ParameterKind::Integer | ParameterKind::Bigint) => "40".to_owned(),
+        (_, ParameterKind::Integer | ParameterKind::Bigint | ParameterKind::Position) => {
+            "40".to_owned()
+        }
         (_, ParameterKind::Boolean) => "false".to_owned(),
     };
     let of = |given: &dyn Fn(&str) -> bool, n: usize| {

@@ -107,6 +107,7 @@ async fn every_declared_query_runs_with_and_without_its_optional_parameters() {
                         K::Timestamptz => "2010-12-02T00:00:00Z",
                         K::Integer | K::Bigint => "7",
                         K::Boolean => "true",
+                        K::Position => "0",
                     };
                     (p.name.as_str(), value)
                 })
