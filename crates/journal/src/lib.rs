@@ -133,7 +133,9 @@ pub use janitor::{Janitor, JanitorSettings, Swept};
 pub use mac::MacKeys;
 pub use migrate::migrate;
 pub use model::{CorruptEvent, Decision, Encoded, Loaded, Model, NewJob, Refusal};
-pub use reader::{Direction, EventFilter, JournalError, Page, Reader, StreamEnd, StreamRange};
+pub use reader::{
+    Direction, EventFilter, EventsCopy, JournalError, Page, Reader, StreamEnd, StreamRange,
+};
 pub use submission::{
     Accepted, IdempotencyKey, IfMatch, Outcome, Retry, Submission, SubmitError, Verdict,
 };

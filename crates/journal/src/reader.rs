@@ -4,8 +4,10 @@
 //! it has been taken. A consumer that is slow costs the memory of one page, and between two pages
 //! no connection is held.
 
+mod copy;
 mod pages;
 
+pub use copy::EventsCopy;
 pub(crate) use pages::Window;
 
 use std::time::Duration;

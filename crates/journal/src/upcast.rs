@@ -111,6 +111,16 @@ impl Upcasters {
         client.batch_execute(&self.definitions()).await
     }
 
+    /// The same in a database that has no journal, for folds of events that are brought there: the
+    /// functions are pure, and schema `journal` holds nothing else.
+    pub async fn install_alone(
+        &self,
+        client: &impl GenericClient,
+    ) -> Result<(), tokio_postgres::Error> {
+        client.batch_execute("create schema if not exists journal").await?;
+        self.install(client).await
+    }
+
     /// Whether a migration of this program has installed the set.
     pub async fn installed(
         &self,
