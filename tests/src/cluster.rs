@@ -58,6 +58,33 @@ impl Cluster {
         &self.url
     }
 
+    /// Kills its server with SIGKILL, in the middle of whatever it does.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn kill(&self) {
+        let kill = "kill -9 \"$(head -n 1 \"$1/postmaster.pid\")\"";
+        run(as_owner("sh").args(["-c", kill, "sh"]).arg(&self.data));
+    }
+
+    /// Starts it again, once what the killed server left behind has ended.
+    ///
+    /// # Panics
+    /// When it does not start within a while.
+    pub fn start_again(&self) {
+        let program = self.programs.join("pg_ctl");
+        let log = self.data.with_extension("log");
+        // The processes of the killed server notice, and end; until then it can't be started.
+        let start = "for n in $(seq 100); do \"$1\" -D \"$2\" -l \"$3\" -o \"-p $4\" -w start && exit 0; \
+                     sleep 0.2; done; exit 1";
+        let (_user, address) = self.url.rsplit_once('@').expect("a user");
+        let (address, _database) = address.split_once('/').expect("a database");
+        let (_host, port) = address.rsplit_once(':').expect("a port");
+        let mut command = as_owner("sh");
+        command.args(["-c", start, "sh"]).arg(program).arg(&self.data).arg(log).arg(port);
+        run(&mut command);
+    }
+
     /// Makes and starts a standby. The cluster is stopped for a moment: the standby begins as a copy
     /// of its files.
     ///

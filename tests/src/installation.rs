@@ -42,9 +42,18 @@ pub struct Installation {
     environment: Environment,
     database: String,
     topic: String,
+    /// Where its read models are, if not beside the journal.
+    reads: Option<Place>,
     home: TempDir,
     settings: Vec<(String, String)>,
     processes: AtomicUsize,
+}
+
+/// A database on a server.
+#[derive(Debug)]
+struct Place {
+    server: String,
+    database: String,
 }
 
 impl Installation {
@@ -58,7 +67,18 @@ impl Installation {
     /// # Panics
     /// When the services are not there, or the migration fails.
     pub async fn with_settings(settings: &[(&str, &str)]) -> Self {
-        Self::on(Environment::read(), settings).await
+        Self::on(Environment::read(), None, settings).await
+    }
+
+    /// The same with the read models in a database of their own: on that server, or else on the
+    /// journal's.
+    ///
+    /// # Panics
+    /// When the services are not there, or the migration fails.
+    pub async fn with_reads_apart(server: Option<&str>) -> Self {
+        let environment = Environment::read();
+        let server = server.unwrap_or(&environment.database_url).to_owned();
+        Self::on(environment, Some(server), &[]).await
     }
 
     /// The same, on a PostgreSQL server of the test's own.
@@ -67,23 +87,28 @@ impl Installation {
     /// When the migration fails.
     pub async fn on_server(url: &str, settings: &[(&str, &str)]) -> Self {
         let environment = Environment { database_url: url.to_owned(), ..Environment::read() };
-        Self::on(environment, settings).await
+        Self::on(environment, None, settings).await
     }
 
-    async fn on(environment: Environment, settings: &[(&str, &str)]) -> Self {
+    async fn on(
+        environment: Environment,
+        reads: Option<String>,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let id = Uuid::new_v4().simple().to_string();
         let database = format!("test_{}", &id[..16]);
-        let admin = connect(&environment.database_url).await;
-        admin
-            .batch_execute(&format!("create database {database}"))
-            .await
-            .expect("the tests' user may create databases");
+        create_database(&environment.database_url, &database).await;
+        let reads = reads.map(|server| Place { server, database: format!("reads_{}", &id[..16]) });
+        if let Some(Place { server, database }) = &reads {
+            create_database(server, database).await;
+        }
         let home = tempfile::Builder::new().prefix("daybook-test-").tempdir().expect("a folder");
         let settings = settings.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
         let installation = Self {
             environment,
             topic: format!("test.{}", &id[..16]),
             database,
+            reads,
             home,
             settings,
             processes: AtomicUsize::new(0),
@@ -104,6 +129,7 @@ impl Installation {
         command
             .current_dir(self.home.path())
             .env("DAYBOOK_DATABASE_URL", self.database_url())
+            .env("DAYBOOK_READ_DATABASE_URL", self.reads.as_ref().map_or(String::new(), Place::url))
             .env("DAYBOOK_KAFKA_BROKERS", &self.environment.kafka_brokers)
             .env("DAYBOOK_TOPIC", &self.topic)
             .env("DAYBOOK_SECRETS_DIR", self.home.path().join("secrets"))
@@ -116,11 +142,7 @@ impl Installation {
 
     /// Connection string of its database, as a superuser.
     pub fn database_url(&self) -> String {
-        let url = &self.environment.database_url;
-        let (url, parameters) = url.split_once('?').unwrap_or((url, ""));
-        let (server, _) = url.rsplit_once('/').expect("a connection string names a database");
-        let question = if parameters.is_empty() { "" } else { "?" };
-        format!("{server}/{}{question}{parameters}", self.database)
+        url_of(&self.environment.database_url, &self.database)
     }
 
     /// Name of its database.
@@ -133,12 +155,39 @@ impl Installation {
     /// # Panics
     /// When the role has no secret.
     pub fn login_url(&self, role: &str) -> String {
+        self.login(role, &self.database, &self.database_url())
+    }
+
+    fn login(&self, role: &str, database: &str, url: &str) -> String {
         let secret = self.home.path().join("secrets").join(format!("database-{role}"));
         let password = std::fs::read_to_string(&secret).expect("migrate made the role's secret");
-        let url = self.database_url();
         let (scheme, rest) = url.split_once("://").expect("a connection string has a scheme");
         let (_owner, server) = rest.split_once('@').expect("a connection string names a user");
-        format!("{scheme}://{}_{role}:{}@{server}", self.database, password.trim())
+        format!("{scheme}://{database}_{role}:{}@{server}", password.trim())
+    }
+
+    /// A superuser's connection to its read models.
+    pub async fn connect_reads(&self) -> tokio_postgres::Client {
+        let url = self.reads.as_ref().map_or_else(|| self.database_url(), Place::url);
+        connect(&url).await
+    }
+
+    /// A connection to its read models as a role of the program.
+    pub async fn connect_reads_as(&self, role: &str) -> tokio_postgres::Client {
+        let Some(reads) = &self.reads else { return self.connect_as(role).await };
+        connect(&self.login(role, &reads.database, &reads.url())).await
+    }
+
+    /// Loses the database of the read models and makes an empty one of the same name.
+    ///
+    /// # Panics
+    /// When they live beside the journal.
+    pub async fn lose_reads(&self) {
+        let Place { server, database } = self.reads.as_ref().expect("the read models are apart");
+        let admin = connect(server).await;
+        let drop = format!("drop database {database} with (force)");
+        admin.batch_execute(&drop).await.expect("the tests' user may drop databases");
+        create_database(server, database).await;
     }
 
     /// A connection to its database as a role of the program.
@@ -277,7 +326,11 @@ impl Installation {
 
 impl Drop for Installation {
     fn drop(&mut self) {
-        let (url, database) = (self.environment.database_url.clone(), self.database.clone());
+        let journal = Place {
+            server: self.environment.database_url.clone(),
+            database: self.database.clone(),
+        };
+        let places: Vec<Place> = self.reads.take().into_iter().chain([journal]).collect();
         // Away from the test's own runtime, which may be ending. What stays behind is only
         // rubbish in a server that is thrown away after the tests.
         let cleaning = std::thread::spawn(move || {
@@ -286,27 +339,56 @@ impl Drop for Installation {
                 return;
             };
             runtime.block_on(async {
-                let Ok((client, connection)) = tokio_postgres::connect(&url, NoTls).await else {
-                    return;
-                };
-                tokio::spawn(connection);
-                let drop = format!("drop database if exists {database} with (force)");
-                drop_quietly(client.batch_execute(&drop).await);
-                let roles = client
-                    .query(
-                        "select quote_ident(rolname) from pg_roles where starts_with(rolname, $1)",
-                        &[&format!("{database}_")],
-                    )
-                    .await
-                    .unwrap_or_default();
-                for role in roles {
-                    let role: String = role.get(0);
-                    drop_quietly(client.batch_execute(&format!("drop role {role}")).await);
+                for place in places {
+                    place.remove().await;
                 }
             });
         });
         drop_quietly(cleaning.join());
     }
+}
+
+impl Place {
+    /// Connection string, as a superuser.
+    fn url(&self) -> String {
+        url_of(&self.server, &self.database)
+    }
+
+    /// Drops the database and the roles that were made for it.
+    async fn remove(&self) {
+        let Ok((client, connection)) = tokio_postgres::connect(&self.server, NoTls).await else {
+            return;
+        };
+        tokio::spawn(connection);
+        let database = &self.database;
+        let drop = format!("drop database if exists {database} with (force)");
+        drop_quietly(client.batch_execute(&drop).await);
+        let roles = client
+            .query(
+                "select quote_ident(rolname) from pg_roles where starts_with(rolname, $1)",
+                &[&format!("{database}_")],
+            )
+            .await
+            .unwrap_or_default();
+        for role in roles {
+            let role: String = role.get(0);
+            drop_quietly(client.batch_execute(&format!("drop role {role}")).await);
+        }
+    }
+}
+
+/// The connection string with another database.
+fn url_of(server: &str, database: &str) -> String {
+    let (url, parameters) = server.split_once('?').unwrap_or((server, ""));
+    let (server, _) = url.rsplit_once('/').expect("a connection string names a database");
+    let question = if parameters.is_empty() { "" } else { "?" };
+    format!("{server}/{database}{question}{parameters}")
+}
+
+async fn create_database(server: &str, database: &str) {
+    let admin = connect(server).await;
+    let create = format!("create database {database}");
+    admin.batch_execute(&create).await.expect("the tests' user may create databases");
 }
 
 fn drop_quietly<T, E>(_result: Result<T, E>) {}

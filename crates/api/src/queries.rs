@@ -308,9 +308,11 @@ pub(crate) fn failure(query: &DeclaredQuery, positions: &Positions, error: Query
             Failure::FoldTooLong { at_most: deadline.as_secs() }
         }
         QueryError::Database(e) if e.is_closed() => Failure::Unavailable(text),
-        QueryError::TooSlow | QueryError::Pool(_) | QueryError::Changing(_) => {
-            Failure::Unavailable(text)
-        }
+        QueryError::Journal(e) if !e.is_transient() => Failure::Internal(text),
+        QueryError::TooSlow
+        | QueryError::Journal(_)
+        | QueryError::Pool(_)
+        | QueryError::Changing(_) => Failure::Unavailable(text),
         // it was dropped a moment ago
         QueryError::Unknown(_) => Failure::NoRoute,
         QueryError::Database(_) | QueryError::BadOrder { .. } => Failure::Internal(text),

@@ -58,7 +58,8 @@ enum Command {
         after_help = "Example:\n  DATABASE_URL=postgres://owner:…@host/shop daybook migrate\n\n\
                       DATABASE_URL's login will own the tables. The roles that the processes log in \
                       as (shop_serve, shop_relay, …) are made too, or their SQL is printed where \
-                      that login may not make roles."
+                      that login may not make roles. DAYBOOK_READ_DATABASE_URL names an empty \
+                      database for the read models, where they are not to live beside the journal."
     )]
     Migrate {
         /// Give the roles in PostgreSQL the passwords of this secrets folder

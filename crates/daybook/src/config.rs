@@ -20,6 +20,9 @@ pub(crate) struct Settings {
     /// Its login owns the tables and is used by `migrate` and tools that manage the installation;
     /// processes take server and database from it, and log in as themselves.
     pub(crate) database_url: String,
+    /// PostgreSQL of the read models, in the same form, where they are not to live in the journal's
+    /// database; empty: they do. Its login owns them; processes log in as themselves there too.
+    pub(crate) read_database_url: String,
     /// Login of role serve, as a whole address; empty: `<database>_serve` with its secret.
     pub(crate) serve_database_url: String,
     /// The same for declared queries, which role serve sends as this login.
@@ -36,6 +39,14 @@ pub(crate) struct Settings {
     pub(crate) analyst_database_url: String,
     /// The same for `daybook import`.
     pub(crate) import_database_url: String,
+    /// Login of role serve at `read_database_url`; empty: `<its database>_serve` with the same secret.
+    pub(crate) serve_read_database_url: String,
+    /// The same for declared queries.
+    pub(crate) query_read_database_url: String,
+    /// The same for role project.
+    pub(crate) project_read_database_url: String,
+    /// The same for role analyst.
+    pub(crate) analyst_read_database_url: String,
     /// Kafka, as `host:9092,host:9092`. `KAFKA_BROKERS` is read too.
     pub(crate) kafka_brokers: String,
     /// Address of the HTTP server.
@@ -122,6 +133,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             database_url: String::new(),
+            read_database_url: String::new(),
             serve_database_url: String::new(),
             query_database_url: String::new(),
             relay_database_url: String::new(),
@@ -130,6 +142,10 @@ impl Default for Settings {
             audit_database_url: String::new(),
             analyst_database_url: String::new(),
             import_database_url: String::new(),
+            serve_read_database_url: String::new(),
+            query_read_database_url: String::new(),
+            project_read_database_url: String::new(),
+            analyst_read_database_url: String::new(),
             kafka_brokers: String::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             tenant: "main".to_owned(),
@@ -277,6 +293,16 @@ impl Settings {
         at_least("worker_jobs", self.worker_jobs, 1)?;
         at_least("body_bytes", usize::try_from(self.body_bytes).unwrap_or(usize::MAX), 1024)?;
         self.flat_shipping()?;
+        for (name, url) in [
+            ("serve_read_database_url", &self.serve_read_database_url),
+            ("query_read_database_url", &self.query_read_database_url),
+            ("project_read_database_url", &self.project_read_database_url),
+            ("analyst_read_database_url", &self.analyst_read_database_url),
+        ] {
+            if !url.is_empty() && !self.reads_elsewhere() {
+                bail!("setting {name} is given, but read_database_url is not");
+            }
+        }
         Ok(())
     }
 
@@ -298,6 +324,11 @@ impl Settings {
             }
         }
         Ok(amounts)
+    }
+
+    /// Whether read models live in a database of their own.
+    pub(crate) fn reads_elsewhere(&self) -> bool {
+        !self.read_database_url.is_empty()
     }
 
     /// The brokers' addresses.

@@ -6,5 +6,7 @@
 mod login;
 mod provision;
 
-pub(crate) use login::{Login, check, config, connect, owner};
+pub(crate) use login::{
+    Login, Place, check, check_read, config, connect, owner, read_config, read_owner,
+};
 pub(crate) use provision::provision;

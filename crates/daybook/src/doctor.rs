@@ -14,7 +14,7 @@ use tokio_postgres::Client;
 
 use crate::{
     config::Settings,
-    database::{self, Login},
+    database::{self, Login, Place},
     secrets::Secrets,
     tools::say,
     wiring,
@@ -31,9 +31,19 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         }
     };
     report("secrets", secrets(settings));
-    for login in Login::ALL {
+    for login in Place::Journal.logins(settings) {
         let name = format!("login {}", login.as_str());
         report(&name, database::check(settings, login).await.map(|user| format!("as {user}")));
+    }
+    if settings.reads_elsewhere() {
+        for login in Place::Read.logins(settings) {
+            let name = format!("read {}", login.as_str());
+            report(
+                &name,
+                database::check_read(settings, login).await.map(|user| format!("as {user}")),
+            );
+        }
+        report("read server", read_server(settings).await);
     }
     match serve(settings).await {
         Ok(client) => {
@@ -58,6 +68,21 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
 /// A connection as the role that answers requests: what it sees is what counts.
 async fn serve(settings: &Settings) -> anyhow::Result<Client> {
     database::connect(&database::config(settings, Login::Serve)?).await
+}
+
+/// The same where the read models are.
+async fn read_client(settings: &Settings) -> anyhow::Result<Client> {
+    database::connect(&database::read_config(settings, Login::Serve)?).await
+}
+
+/// The database of the read models, where it is not the journal's.
+async fn read_server(settings: &Settings) -> anyhow::Result<String> {
+    let client = database::connect(&database::read_config(settings, Login::Project)?).await?;
+    anyhow::ensure!(
+        schemas::upcasters().installed(&client).await?,
+        "old events can't be lifted to what this program reads there: `daybook migrate`"
+    );
+    version(&client).await
 }
 
 fn secrets(settings: &Settings) -> anyhow::Result<String> {
@@ -139,8 +164,9 @@ async fn clock(client: &Client) -> anyhow::Result<String> {
 }
 
 async fn read_models(settings: &Settings) -> anyhow::Result<String> {
-    let client = serve(settings).await?;
-    let rows = daybook_projection::status(&client).await.context(
+    let client = read_client(settings).await?;
+    let reader = Reader::new(wiring::pool(settings, database::config(settings, Login::Serve)?)?);
+    let rows = daybook_projection::status(&client, &reader).await.context(
         "the read models can't be looked at (a new database wants `daybook migrate` first)",
     )?;
     // one that answered once may have been replaced for that very reason

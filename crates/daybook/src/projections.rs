@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use daybook_commands::schemas;
+use daybook_journal::Reader;
 use daybook_projection::{
     Catalogue, Change, Checked, Example, Installed, ProjectionStatus, RowDiff, Source, StopReason,
     VersionState,
@@ -43,7 +44,7 @@ pub(crate) async fn run(settings: &Settings, command: Projections) -> anyhow::Re
         }
         Projections::Add { dir, no_switch } => {
             let catalogue = Catalogue::of_folder(&dir)?.reading(&schemas::upcasters());
-            let mut client = database::connect(&database::owner(settings)?).await?;
+            let mut client = database::connect(&database::read_owner(settings)?).await?;
             for definition in catalogue.projections() {
                 let done = daybook_projection::add(&mut client, definition, !no_switch).await?;
                 say(&installed_line(&done).unwrap_or_else(|| {
@@ -57,7 +58,7 @@ pub(crate) async fn run(settings: &Settings, command: Projections) -> anyhow::Re
         }
         Projections::List => list(settings).await?,
         Projections::Switch { name, to } => {
-            let client = database::connect(&database::owner(settings)?).await?;
+            let client = database::connect(&database::read_owner(settings)?).await?;
             let version = daybook_projection::switch(&client, &name, to.as_deref()).await?;
             say(&format!("{name:20} version {} answers queries", short(&version)));
         }
@@ -65,7 +66,8 @@ pub(crate) async fn run(settings: &Settings, command: Projections) -> anyhow::Re
             drop(settings, &name, version, retired).await?;
         }
         Projections::Rebuild { name, all: _, from, anew } => {
-            let client = database::connect(&database::config(settings, Login::Project)?).await?;
+            let client =
+                database::connect(&database::read_config(settings, Login::Project)?).await?;
             let mut names: Vec<String> = daybook_projection::installed(&client)
                 .await?
                 .into_iter()
@@ -92,7 +94,7 @@ async fn check(settings: &Settings, dir: &Path) -> anyhow::Result<ExitCode> {
     let upcasters = schemas::upcasters();
     let catalogue = Catalogue::of_folder(dir)?.reading(&upcasters);
     let examples = Example::load_all(dir)?;
-    let mut client = database::connect(&database::owner(settings)?).await?;
+    let mut client = database::connect(&database::read_owner(settings)?).await?;
     let known: BTreeSet<&str> =
         schemas::event_versions().iter().map(|version| version.kind).collect();
     let mut good = true;
@@ -139,7 +141,7 @@ async fn diff(
     format: DiffFormat,
     limit: usize,
 ) -> anyhow::Result<()> {
-    let owner = database::owner(settings)?;
+    let owner = database::read_owner(settings)?;
     let mut shown = 0_usize;
     let mut print = |row: RowDiff| {
         if format == DiffFormat::Ndjson {
@@ -149,7 +151,8 @@ async fn diff(
         }
         shown += 1;
     };
-    let report = daybook_projection::diff(&owner, name, from, to, &mut print).await?;
+    let report =
+        daybook_projection::diff(&owner, &journal(settings)?, name, from, to, &mut print).await?;
     if format == DiffFormat::Table {
         if shown > limit {
             say(&format!("… and {} more (--limit, --format ndjson)", shown - limit));
@@ -203,7 +206,7 @@ fn values(row: &Value) -> String {
 }
 
 async fn list_parked(settings: &Settings, name: Option<&str>) -> anyhow::Result<()> {
-    let client = database::connect(&database::config(settings, Login::Project)?).await?;
+    let client = database::connect(&database::read_config(settings, Login::Project)?).await?;
     for parked in daybook_projection::parked(&client, name).await? {
         say(&format!(
             "{:20} {:12} {} since position {} ({}): {}",
@@ -219,8 +222,8 @@ async fn list_parked(settings: &Settings, name: Option<&str>) -> anyhow::Result<
 }
 
 async fn retry(settings: &Settings, name: &str, key: Option<&str>) -> anyhow::Result<()> {
-    let client = database::connect(&database::config(settings, Login::Project)?).await?;
-    let tried = daybook_projection::retry(&client, name, key).await?;
+    let client = database::connect(&database::read_config(settings, Login::Project)?).await?;
+    let tried = daybook_projection::retry(&client, &journal(settings)?, name, key).await?;
     if tried.is_empty() {
         say(&format!("{name:20} nothing is parked"));
     }
@@ -245,13 +248,19 @@ pub(crate) fn installed_line(done: &Installed) -> Option<String> {
     Some(format!("{projection:20} version {} {said}", short(version)))
 }
 
+/// Reads the journal as whoever folds it, wherever the read models live.
+fn journal(settings: &Settings) -> anyhow::Result<Reader> {
+    let login = database::config(settings, Login::Project)?;
+    Ok(Reader::new(wiring::pool(settings, login)?))
+}
+
 /// As much of a version as tells it from others.
 fn short(version: &str) -> &str {
     version.get(..12).unwrap_or(version)
 }
 
 async fn list(settings: &Settings) -> anyhow::Result<()> {
-    let client = database::connect(&database::config(settings, Login::Project)?).await?;
+    let client = database::connect(&database::read_config(settings, Login::Project)?).await?;
     for version in daybook_projection::installed(&client).await? {
         let definition = &version.definition;
         say(&format!(
@@ -271,11 +280,12 @@ async fn list(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn status(settings: &Settings, json: bool) -> anyhow::Result<()> {
-    let client = database::connect(&database::config(settings, Login::Project)?).await?;
-    let before = daybook_projection::status(&client).await?;
+    let client = database::connect(&database::read_config(settings, Login::Project)?).await?;
+    let journal = journal(settings)?;
+    let before = daybook_projection::status(&client, &journal).await?;
     let since = Instant::now();
     tokio::time::sleep(RATE_OVER).await;
-    let rows = daybook_projection::status(&client).await?;
+    let rows = daybook_projection::status(&client, &journal).await?;
     let seconds = since.elapsed().as_secs_f64();
     if !json {
         say(&format!(
@@ -325,7 +335,7 @@ async fn drop(
     version: Option<String>,
     retired: bool,
 ) -> anyhow::Result<()> {
-    let mut client = database::connect(&database::owner(settings)?).await?;
+    let mut client = database::connect(&database::read_owner(settings)?).await?;
     let versions = if retired {
         let all = daybook_projection::installed(&client).await?;
         let of_it = all.iter().filter(|v| v.definition.name == name);
@@ -354,7 +364,8 @@ async fn rebuild(settings: &Settings, name: &str, from: From, anew: bool) -> any
         From::Kafka => (Source::Kafka, Some(wiring::feed(settings)?)),
     };
     let deps = daybook_projection::RebuildDeps {
-        config: database::config(settings, Login::Project)?,
+        config: database::read_config(settings, Login::Project)?,
+        reader: journal(settings)?,
         feed,
         piece_positions: None,
         anew,

@@ -43,6 +43,10 @@ impl Role {
             Self::Work => Login::Work,
         }
     }
+
+    fn uses_read_models(self) -> bool {
+        matches!(self, Self::Serve | Self::Project)
+    }
 }
 
 /// A role's own way to PostgreSQL.
@@ -50,13 +54,18 @@ struct Access {
     config: tokio_postgres::Config,
     pool: deadpool_postgres::Pool,
     reader: Reader,
+    /// Its way to the read models; the same where they live beside the journal.
+    read_config: tokio_postgres::Config,
 }
 
 impl Access {
     fn new(settings: &Settings, role: Role) -> anyhow::Result<Self> {
         let config = database::config(settings, role.login())?;
         let pool = wiring::pool(settings, config.clone())?;
-        Ok(Self { config, reader: Reader::new(pool.clone()), pool })
+        let elsewhere = settings.reads_elsewhere() && role.uses_read_models();
+        let read_config =
+            if elsewhere { database::read_config(settings, role.login())? } else { config.clone() };
+        Ok(Self { config, reader: Reader::new(pool.clone()), pool, read_config })
     }
 }
 
@@ -134,6 +143,10 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
     for role in roles {
         let user = database::check(settings, role.login()).await?;
         tracing::info!(role = role.login().as_str(), user, "logs in to PostgreSQL");
+        if settings.reads_elsewhere() && role.uses_read_models() {
+            let user = database::check_read(settings, role.login()).await?;
+            tracing::info!(role = role.login().as_str(), user, "logs in to the read models");
+        }
         access.insert(*role, Access::new(settings, *role)?);
     }
     let any = access.values().next().context("there is no role to run")?;
@@ -200,7 +213,7 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
     }
     if let Some(own) = access.remove(&Role::Project) {
         let projector = Projector::new(
-            own.config,
+            own.read_config,
             own.reader,
             ProjectorSettings {
                 // Installations that share a cluster share no topic, and so no group.
@@ -251,16 +264,20 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
     if let Some(own) = access.remove(&Role::Serve)
         && let (Some(shop), Some(heads), Some(metrics)) = (shop, heads, metrics)
     {
-        let (positions, positions_task) = ReadPositions::new(own.config);
+        let (positions, positions_task) = ReadPositions::new(own.read_config);
         let stop = process.stop_back.clone();
         process.back.spawn(async move {
             positions_task.run(stop).await;
             ("read positions", Ok(()))
         });
         // Declared queries log in apart: whatever their SQL says, they see one tenant's read models.
-        let user = database::check(settings, Login::Query).await?;
+        let user = if settings.reads_elsewhere() {
+            database::check_read(settings, Login::Query).await?
+        } else {
+            database::check(settings, Login::Query).await?
+        };
         tracing::info!(role = Login::Query.as_str(), user, "logs in to PostgreSQL");
-        let query_pool = wiring::pool(settings, database::config(settings, Login::Query)?)?;
+        let query_pool = wiring::pool(settings, database::read_config(settings, Login::Query)?)?;
         let (queries, queries_task) = Queries::with_limits(
             query_pool,
             positions,
@@ -268,6 +285,7 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
                 folds: settings.as_of_folds,
                 deadline: Duration::from_secs(settings.as_of_deadline_s.into()),
             },
+            settings.reads_elsewhere().then(|| own.reader.clone()),
         );
         queries.reload().await.context("the declared queries can't be read")?;
         let stop = process.stop_back.clone();

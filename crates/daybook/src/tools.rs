@@ -9,13 +9,15 @@ use daybook_journal::{
     Reader,
     activation::{self, Activated},
 };
+use daybook_projection::Installed;
 use daybook_work::{JobFilter, JobStore};
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{JobState, Jobs, Keys},
     config::Settings,
-    database::{self, Login},
+    database::{self, Login, Place},
     import::{self, ImportArgs},
     projections,
     secrets::Secrets,
@@ -42,7 +44,6 @@ pub(crate) async fn migrate(settings: &Settings, reset_passwords: bool) -> anyho
     daybook_journal::migrate(&mut client).await.context("schema journal")?;
     daybook_identity::migrate(&mut client).await.context("schema identity")?;
     daybook_feed::migrate(&mut client).await.context("schema feed")?;
-    daybook_projection::migrate(&mut client).await.context("schema projection")?;
     daybook_work::sandbox::migrate(&mut client).await.context("schema sandbox")?;
     schemas::upcasters().install(&client).await.context("upcasters")?;
     let activated =
@@ -51,16 +52,17 @@ pub(crate) async fn migrate(settings: &Settings, reset_passwords: bool) -> anyho
             .context("activations")?;
     let reader = Reader::new(wiring::pool(settings, owner)?);
     let tenant = reader.add_tenant(&settings.tenant, settings.topic_partitions).await?;
-    let catalogue = wiring::catalogue(settings)?;
-    let installed =
-        daybook_projection::install(&mut client, &catalogue).await.context("read models")?;
     say(&format!(
-        "database: schemas journal, identity, feed, projection, sandbox; tenant {} (Kafka \
-         partition {}); {} read models",
-        tenant.name,
-        tenant.partition,
-        catalogue.projections().len()
+        "database: schemas journal, identity, feed, sandbox; tenant {} (Kafka partition {})",
+        tenant.name, tenant.partition,
     ));
+    let mut read_client = if settings.reads_elsewhere() {
+        Some(database::connect(&database::read_owner(settings)?).await?)
+    } else {
+        None
+    };
+    let read_models = read_client.as_mut().unwrap_or(&mut client);
+    let installed = migrate_read_models(settings, read_models).await?;
     for line in installed.iter().filter_map(projections::installed_line) {
         say(&line);
     }
@@ -69,12 +71,44 @@ pub(crate) async fn migrate(settings: &Settings, reset_passwords: bool) -> anyho
     daybook_feed::ensure_topic(&feed).await.context("topic")?;
     say(&format!("kafka: topic {}", settings.topic));
     // Last, so that everything else is done where somebody else has to make the roles.
-    database::provision(settings, &mut client, reset_passwords).await?;
+    let provisioned =
+        database::provision(settings, &mut client, Place::Journal, reset_passwords).await;
+    if let Some(client) = &mut read_client {
+        database::provision(settings, client, Place::Read, reset_passwords)
+            .await
+            .context("where the read models are")?;
+    }
+    provisioned?;
     say(&format!(
         "roles: {} log in as themselves, each with what it needs",
         Login::ALL.map(Login::as_str).join(", ")
     ));
     Ok(())
+}
+
+/// Brings the read models to this version, wherever they live. What was done for each is returned.
+async fn migrate_read_models(
+    settings: &Settings,
+    client: &mut Client,
+) -> anyhow::Result<Vec<Installed>> {
+    if settings.reads_elsewhere() {
+        let journal = "select to_regclass('journal.events') is not null";
+        anyhow::ensure!(
+            !client.query_one(journal, &[]).await?.get::<_, bool>(0),
+            "setting read_database_url names a database with a journal: name one for read models \
+             alone, or leave the setting out and they live beside their own journal"
+        );
+        schemas::upcasters().install_alone(client).await.context("upcasters")?;
+    }
+    daybook_projection::migrate(client).await.context("schema projection")?;
+    let catalogue = wiring::catalogue(settings)?;
+    let installed = daybook_projection::install(client, &catalogue).await.context("read models")?;
+    say(&format!(
+        "read models: schema projection{}; {} of them",
+        if settings.reads_elsewhere() { ", in a database of their own" } else { "" },
+        catalogue.projections().len()
+    ));
+    Ok(installed)
 }
 
 fn schemas_line(activated: &[Activated], added: i64) -> String {
@@ -235,6 +269,11 @@ pub(crate) fn show_settings(settings: &Settings) -> String {
         &mut shown.audit_database_url,
         &mut shown.analyst_database_url,
         &mut shown.import_database_url,
+        &mut shown.read_database_url,
+        &mut shown.serve_read_database_url,
+        &mut shown.query_read_database_url,
+        &mut shown.project_read_database_url,
+        &mut shown.analyst_read_database_url,
     ] {
         *url = without_password(url);
     }

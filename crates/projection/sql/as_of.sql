@@ -35,12 +35,10 @@ begin
         {fold_as_of};
 end $daybook$;
 
--- The same for the rows with these values in their key, whose events lie in these streams alone;
--- a column's name in braces stands for its value in the name of a stream.
-create function {schema}.{name}__as_of_key(
-    p_tenant integer, p_until bigint, p_streams text[], p_key jsonb
-) returns setof {schema}.{name} language plpgsql stable
-{plan_settings}
+-- Names of streams, with the values of the key in place of its columns' names in braces.
+create function {schema}.{name}__as_of_streams(p_streams text[], p_key jsonb)
+returns text[] language plpgsql stable
+set search_path = pg_catalog, {schema} set timezone = 'UTC'
 as $daybook$
 declare
     given record;
@@ -51,6 +49,19 @@ begin
         p_streams := array(select replace(s, format('{%s}', given.key), given.value)
                            from unnest(p_streams) s);
     end loop;
+    return p_streams;
+end $daybook$;
+
+-- The same for the rows with these values in their key, whose events lie in these streams alone.
+create function {schema}.{name}__as_of_key(
+    p_tenant integer, p_until bigint, p_streams text[], p_key jsonb
+) returns setof {schema}.{name} language plpgsql stable
+{plan_settings}
+as $daybook$
+begin
+    p_streams := {schema}.{name}__as_of_streams(p_streams, p_key);
+    -- as the columns' own types write the values
+    p_key := jsonb_strip_nulls(to_jsonb(jsonb_populate_record(null::{schema}.{name}__key, p_key)));
     return query
         {fold_key_as_of};
 end $daybook$;

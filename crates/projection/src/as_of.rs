@@ -3,9 +3,14 @@
 
 mod plan;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use daybook_journal::Reader;
 use deadpool_postgres::{Client, Object};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -19,6 +24,7 @@ use tokio_postgres::{
 };
 
 use crate::{
+    copied,
     definition::{AnswerShape, DeclaredQuery},
     parameter::{ParameterKind, Value},
     queries::{
@@ -138,10 +144,11 @@ impl Queries {
                 let free = Arc::clone(&folds.free).try_acquire_owned();
                 slot = Some(free.map_err(|_| QueryError::Busy { folds: folds.limits.folds })?);
             }
-            let statement = Statement::new(query, kinds, is_keyed);
+            let statement = Statement::new(query, plan, kinds, is_keyed);
             values.push(Box::new(position));
+            let asked = Asked { query, tenant, statement: &statement, values: &values, position };
             let found;
-            (found, slot) = self.ask_as_of(query, tenant, &statement, &values, slot).await;
+            (found, slot) = self.ask_as_of(&asked, slot).await;
             match found {
                 Ok(Some(found)) => return answer(found, position, as_of),
                 // another version answers by now
@@ -159,10 +166,7 @@ impl Queries {
     /// `None`: another version answers by now. With it comes the place to fold in, if one was given.
     async fn ask_as_of(
         &self,
-        query: &DeclaredQuery,
-        tenant: i32,
-        statement: &Statement,
-        values: &[Value],
+        asked: &Asked<'_>,
         place: Option<OwnedSemaphorePermit>,
     ) -> (Result<Option<Found>, QueryError>, Option<OwnedSemaphorePermit>) {
         let client = match self.pool().get().await {
@@ -170,10 +174,36 @@ impl Queries {
             Err(error) => return (Err(error.into()), place),
         };
         let longest = if place.is_some() { self.folds().limits.deadline } else { QUERY_TIMEOUT };
-        let begin = begin(tenant, longest);
+        let mut first = begin(asked.tenant, longest);
         let running = Running { held: Some((client, place)) };
-        let found = running.ask(query, statement, values, &begin).await;
+        if let Some(journal) = self.journal() {
+            let started = Instant::now();
+            match timeout(longest, running.copy(asked, &first, journal)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return (Err(error), running.end()),
+                // in the middle of it: the connection is not given back
+                Err(_) => return (Err(QueryError::TooSlow), None),
+            }
+            let left = longest.saturating_sub(started.elapsed()).as_millis().max(1);
+            first = format!("set local statement_timeout = {left}");
+        }
+        let found = running.ask(asked, &first).await;
         (found, running.end())
+    }
+}
+
+/// What is asked.
+struct Asked<'a> {
+    query: &'a DeclaredQuery,
+    tenant: i32,
+    statement: &'a Statement,
+    values: &'a [Value],
+    position: i64,
+}
+
+impl Asked<'_> {
+    fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()
     }
 }
 
@@ -184,25 +214,58 @@ struct Running {
 }
 
 impl Running {
-    async fn ask(
-        &self,
-        query: &DeclaredQuery,
-        statement: &Statement,
-        values: &[Value],
-        begin: &str,
-    ) -> Result<Option<Found>, QueryError> {
+    fn client(&self) -> &Client {
         let (client, _place) = self.held.as_ref().expect("held until its end");
+        client
+    }
+
+    /// Sends `first`, which begins the transaction or goes on with it, and the statement.
+    async fn ask(&self, asked: &Asked<'_>, first: &str) -> Result<Option<Found>, QueryError> {
+        let (client, statement) = (self.client(), asked.statement);
         let prepared = client.prepare_typed_cached(&statement.sql, &statement.types).await?;
-        let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
+        let values = asked.parameters();
         let (begun, row, ended) = futures::join!(
-            client.batch_execute(begin),
+            client.batch_execute(first),
             client.query_one(&prepared, &values),
             client.batch_execute("commit"),
         );
         begun?;
         let row = row?;
         ended?;
-        Ok(Found::of(query, &row))
+        Ok(Found::of(asked.query, &row))
+    }
+
+    /// Begins the transaction, with the events that the statement will need copied from another
+    /// database. After a failure it is over.
+    async fn copy(
+        &self,
+        asked: &Asked<'_>,
+        begin: &str,
+        journal: &Reader,
+    ) -> Result<(), QueryError> {
+        let client = self.client();
+        copied::open(client).await?; // before the transaction, which may make no table
+        client.batch_execute(begin).await?;
+        let copied = async {
+            let Statement { types, streams, events, .. } = asked.statement;
+            let (tenant, until) = (asked.tenant, asked.position);
+            let copy = match streams {
+                None => journal.copy_events(tenant, 0, until, events).await?,
+                Some(streams) => {
+                    let streams = client.prepare_typed_cached(streams, types).await?;
+                    let found = client.query_one(&streams, &asked.parameters()).await?;
+                    let streams: Vec<String> = found.get(0);
+                    journal.copy_streams(tenant, &streams, until, events).await?
+                }
+            };
+            copied::fill(client, copy).await?;
+            Ok(())
+        };
+        let copied = copied.await;
+        if copied.is_err() {
+            client.batch_execute("rollback").await.ok();
+        }
+        copied
     }
 
     /// Gives the connection back.
@@ -239,25 +302,35 @@ impl Drop for Running {
 struct Statement {
     sql: String,
     types: Vec<Type>,
+    /// Finds the names of the streams that hold the events, with the same parameters; `None`: they
+    /// lie anywhere.
+    streams: Option<String>,
+    /// Types of these events.
+    events: Vec<String>,
 }
 
 impl Statement {
-    fn new(query: &DeclaredQuery, kinds: &[ParameterKind], is_keyed: bool) -> Self {
-        let plan = query.as_of.as_ref().filter(|_| is_keyed);
+    fn new(
+        query: &DeclaredQuery,
+        plan: &AsOfPlan,
+        kinds: &[ParameterKind],
+        is_keyed: bool,
+    ) -> Self {
         let mut types = parameter_types(query, kinds);
         types.push(Type::INT8);
         let (table, schema) = (&query.projection, query.schema());
-        let mut given = format!("$1::integer, ${}::bigint", types.len());
-        if let Some(plan) = plan {
-            given.push_str(&plan.arguments(query));
-        }
-        let of_key = if plan.is_some() { "_key" } else { "" };
+        let given = format!("$1::integer, ${}::bigint", types.len());
+        let key = is_keyed.then(|| plan.arguments(query));
+        let rows = match &key {
+            None => format!("{schema}.{table}__as_of({given})"),
+            Some(key) => format!("{schema}.{table}__as_of_key({given}, {key})"),
+        };
+        let streams = key.map(|key| format!("select {schema}.{table}__as_of_streams({key})"));
         let sql = format!(
-            "with \"{table}\" as materialized \
-             (select * from {schema}.{table}__as_of{of_key}({given}))\n{}",
+            "with \"{table}\" as materialized (select * from {rows})\n{}",
             statement_of(query, &query.sql_without_table(), (!kinds.is_empty()).then_some(kinds))
         );
-        Self { sql, types }
+        Self { sql, types, streams, events: plan.events.clone() }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::BytesMut;
 use chrono::{DateTime, Utc};
-use daybook_journal::StoredEvent;
+use daybook_journal::{Reader, StoredEvent};
 use tokio_postgres::{
     Client, Row, Statement,
     error::SqlState,
@@ -16,6 +16,7 @@ use tokio_postgres::{
 use uuid::Uuid;
 
 use crate::{
+    copied::{CopyError, EventTable},
     definition::{Definition, OnError},
     generate::Reads,
 };
@@ -117,9 +118,9 @@ pub(crate) struct Fold {
     advance_journal: Statement,
     /// For projections that park keys.
     advance_parking: Option<Statement>,
-    projection: String,
-    version: String,
+    definition: Definition,
     reads: Reads,
+    events: EventTable,
 }
 
 /// What a step came to.
@@ -167,6 +168,7 @@ impl Fold {
                  $11, $12, $13)"
             ))
             .await?;
+        let events = EventTable::here(&client).await?;
         let advance_journal = client
             .prepare(&format!("select * from {schema}.{name}__advance_journal($1, $2, $3, $4)"))
             .await?;
@@ -187,9 +189,9 @@ impl Fold {
             advance,
             advance_journal,
             advance_parking,
-            projection: name.clone(),
-            version: definition.version.clone(),
+            definition: definition.clone(),
             reads: Reads::any(definition),
+            events,
         })
     }
 
@@ -234,20 +236,41 @@ impl Fold {
             .query(
                 "select tenant, count(*) from projection.parked
                  where projection = $1 and version = $2 group by tenant",
-                &[&self.projection, &self.version],
+                &[&self.definition.name, &self.definition.version],
             )
             .await?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// The same with the events that the journal has, in one statement.
+    /// The same with the events that the journal has, in one statement: where it is in another
+    /// database, with what `reader` copies here.
     pub(crate) async fn advance_journal(
         &self,
+        reader: &Reader,
         step: Step,
-    ) -> Result<Option<Advanced>, tokio_postgres::Error> {
+    ) -> Result<Option<Advanced>, CopyError> {
         let positions = usize::try_from(step.next - step.expected).unwrap_or(0);
         self.replanning.before(&self.client, positions).await?;
-        let row = self.client.query_one(&self.advance_journal, &step.parameters()).await?;
+        if self.events == EventTable::Journal {
+            let row = self.client.query_one(&self.advance_journal, &step.parameters()).await?;
+            return Ok(Advanced::of(&row));
+        }
+        self.client.batch_execute("begin").await?;
+        let advanced = self.advance_copied(reader, step).await;
+        let end = if matches!(advanced, Ok(Some(_))) { "commit" } else { "rollback" };
+        self.client.batch_execute(end).await?;
+        advanced
+    }
+
+    async fn advance_copied(
+        &self,
+        reader: &Reader,
+        step: Step,
+    ) -> Result<Option<Advanced>, CopyError> {
+        let Step { tenant, expected, next, .. } = step;
+        let (client, definition) = (&self.client, &self.definition);
+        self.events.bring(client, definition, reader, tenant, expected, next).await?;
+        let row = client.query_one(&self.advance_journal, &step.parameters()).await?;
         Ok(Advanced::of(&row))
     }
 
@@ -258,7 +281,7 @@ impl Fold {
             .client
             .query_one(
                 "select projection.switch_when_ready($1, $2)",
-                &[&self.projection, &self.version],
+                &[&self.definition.name, &self.definition.version],
             )
             .await;
         match switched {
@@ -273,7 +296,7 @@ impl Fold {
     pub(crate) async fn show_analysts(&self) -> Result<bool, tokio_postgres::Error> {
         let row = self
             .client
-            .query_one("select projection.show_analysts($1)", &[&self.projection])
+            .query_one("select projection.show_analysts($1)", &[&self.definition.name])
             .await?;
         Ok(row.get(0))
     }
@@ -288,7 +311,7 @@ impl Fold {
             .query_opt(
                 "select position, incarnation from projection.checkpoints
                  where projection = $1 and version = $2 and tenant = $3",
-                &[&self.projection, &self.version, &tenant],
+                &[&self.definition.name, &self.definition.version, &tenant],
             )
             .await?;
         Ok(row.map_or(Checkpoint { position: 0, incarnation: None }, |row| Checkpoint {

@@ -258,7 +258,8 @@ impl Definition {
                 .get(&query)
                 .ok_or_else(|| invalid(format!("there is no file queries/{query}.sql")))?;
             let mut query = declared_query(name, &version, entry, sql).map_err(invalid)?;
-            query.as_of = AsOfPlan::new(name, sql, &texts.table, &file.streams, &query.parameters);
+            let (table, streams) = (&texts.table, &file.streams);
+            query.as_of = AsOfPlan::new(name, sql, table, streams, &events, &query.parameters);
             queries.push(query);
         }
         texts.queries.retain(|name, _| queries.iter().any(|query| query.name == *name));

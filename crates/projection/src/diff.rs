@@ -1,12 +1,14 @@
 //! What another version of a projection would change: row by row, at the same position.
 
+use daybook_journal::{Reader, Tenant};
 use futures::TryStreamExt;
 use serde::Serialize;
 use serde_json::Value;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, types::ToSql};
 use uuid::Uuid;
 
 use crate::{
+    copied::EventTable,
     definition::{Definition, short},
     lifecycle::{LifecycleError, find_version},
     versions::{Version, VersionState, versions},
@@ -51,10 +53,11 @@ pub struct DiffReport {
 
 /// Compares two versions for every tenant: the one that answers, or `from`, with the one that is
 /// being built, or `to`. Where one is behind, it is moved to the other's position first; both go on
-/// meanwhile, what is compared is a snapshot. `config` is the owner's. `row` hears of every row that
-/// differs, in order of key.
+/// meanwhile, what is compared is a snapshot. `config` is the owner's; `journal` may be in another
+/// database. `row` hears of every row that differs, in order of key.
 pub async fn diff(
     config: &Config,
+    journal: &Reader,
     projection: &str,
     from: Option<&str>,
     to: Option<&str>,
@@ -68,6 +71,8 @@ pub async fn diff(
         let old = choose(&all, projection, from, VersionState::Active)?;
         let new = choose(&all, projection, to, VersionState::Building)?;
         let mut diff = Diff {
+            journal,
+            events: EventTable::here(&holder).await?,
             holder: &holder,
             reader: &reader,
             old: &old.definition,
@@ -103,6 +108,8 @@ fn choose<'a>(
 }
 
 struct Diff<'a> {
+    journal: &'a Reader,
+    events: EventTable,
     /// Holds the checkpoints of both versions while a snapshot is taken.
     holder: &'a Client,
     reader: &'a Client,
@@ -121,12 +128,7 @@ impl Diff<'_> {
                 to: short(&self.new.version).to_owned(),
             });
         }
-        let tenants = self
-            .holder
-            .query("select tenant, name from journal.tenants order by tenant", &[])
-            .await?;
-        for tenant in tenants {
-            let (id, name): (i32, String) = (tenant.get(0), tenant.get(1));
+        for Tenant { id, name, .. } in self.journal.tenants().await? {
             let position = self.snapshot(id).await?;
             self.report.positions.push((name.clone(), position));
             self.compare(id, &name, &keys, row).await?;
@@ -171,19 +173,20 @@ impl Diff<'_> {
                 if old < new { (self.old, old, new) } else { (self.new, new, old) };
             let until = until.min(at + PIECE_POSITIONS);
             let Some(incarnation) = incarnation.or(other) else { break };
-            let moved = self
-                .holder
-                .query_one(
-                    &format!(
-                        "select o_moved from {}.{}__advance_journal($1, $2, $3, $4)",
-                        behind.schema(),
-                        behind.name
-                    ),
-                    &[&tenant, &incarnation, &at, &until],
-                )
-                .await;
+            let moved = async {
+                self.events.bring(self.holder, behind, self.journal, tenant, at, until).await?;
+                let advance = format!(
+                    "select o_moved from {}.{}__advance_journal($1, $2, $3, $4)",
+                    behind.schema(),
+                    behind.name
+                );
+                let step: [&(dyn ToSql + Sync); 4] = [&tenant, &incarnation, &at, &until];
+                let moved: bool = self.holder.query_one(&advance, &step).await?.get(0);
+                Ok::<_, LifecycleError>(moved)
+            }
+            .await;
             self.holder.batch_execute(if moved.is_ok() { "commit" } else { "rollback" }).await?;
-            if !moved?.get::<_, bool>(0) {
+            if !moved? {
                 break;
             }
         }

@@ -4,6 +4,7 @@ use daybook_journal::Upcasters;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    copied::EventTable,
     definition::{Definition, OnError},
     lexer,
 };
@@ -105,11 +106,16 @@ impl Reads {
     }
 }
 
-/// The functions and types of a version. The error says what is wrong with its table.
-pub(crate) fn functions(definition: &Definition, columns: &[Column]) -> Result<String, String> {
+/// The functions and types of a version, which find events in `events`. The error says what is
+/// wrong with its table.
+pub(crate) fn functions(
+    definition: &Definition,
+    columns: &[Column],
+    events: EventTable,
+) -> Result<String, String> {
     match definition.on_error {
-        OnError::Stop => fill_in(&format!("{FUNCTIONS}{AS_OF}"), definition, columns),
-        OnError::Park => fill_in(&format!("{FUNCTIONS}{PARK}{AS_OF}"), definition, columns),
+        OnError::Stop => fill_in(&format!("{FUNCTIONS}{AS_OF}"), definition, columns, events),
+        OnError::Park => fill_in(&format!("{FUNCTIONS}{PARK}{AS_OF}"), definition, columns, events),
     }
 }
 
@@ -118,11 +124,17 @@ pub(crate) fn check_function(
     definition: &Definition,
     columns: &[Column],
 ) -> Result<String, String> {
-    fill_in(CHECK, definition, columns)
+    // it is given its events
+    fill_in(CHECK, definition, columns, EventTable::Journal)
 }
 
 /// A template with everything that it may name.
-fn fill_in(template: &str, definition: &Definition, columns: &[Column]) -> Result<String, String> {
+fn fill_in(
+    template: &str,
+    definition: &Definition,
+    columns: &[Column],
+    events: EventTable,
+) -> Result<String, String> {
     let name = &definition.name;
     let mut keys: Vec<&Column> = columns.iter().filter(|c| c.key.is_some()).collect();
     keys.sort_by_key(|c| c.key);
@@ -196,9 +208,10 @@ fn fill_in(template: &str, definition: &Definition, columns: &[Column]) -> Resul
     // `offset 0` again keeps the planner from taking it to each mention after all.
     let from_journal_where = |found: &str| {
         format!(
-            "select {} from journal.events where tenant = p_tenant and {found} \
+            "select {} from {} where tenant = p_tenant and {found} \
              and type = any (array[{}]) offset 0",
             current("data #> '{}'"),
+            events.name(),
             types.join(", ")
         )
     };

@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Transaction};
 use crate::{
     as_of,
     catalogue::Catalogue,
+    copied::EventTable,
     definition::{CatalogueError, Definition, short},
     generate::{self, Column},
     lexer, notify, versions,
@@ -300,7 +301,8 @@ async fn make_functions(
     transaction.batch_execute(&generate::drop_functions(definition)).await.map_err(refused)?;
     let columns = table_columns(transaction, definition).await.map_err(refused)?;
     check_streams(definition, &columns).map_err(table)?;
-    let functions = generate::functions(definition, &columns).map_err(table)?;
+    let events = EventTable::here(transaction).await?;
+    let functions = generate::functions(definition, &columns, events).map_err(table)?;
     transaction.batch_execute(&functions).await.map_err(refused)?;
     let lent = transaction
         .query_opt(

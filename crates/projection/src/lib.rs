@@ -5,6 +5,7 @@ mod as_of;
 mod batch;
 mod catalogue;
 mod check;
+mod copied;
 mod definition;
 mod describe;
 mod diff;
@@ -44,5 +45,5 @@ pub use queries::{
     statements,
 };
 pub use rebuild::{RebuildDeps, RebuildError, RebuildReport, Source, rebuild};
-pub use status::{ProjectionStatus, StopReason, Stopped, status};
+pub use status::{ProjectionStatus, StatusError, StopReason, Stopped, status};
 pub use versions::{Version, VersionState, installed};

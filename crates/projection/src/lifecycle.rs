@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use daybook_journal::JournalError;
 use tokio_postgres::{Client, error::SqlState};
 
 use crate::{
+    copied::CopyError,
     definition::short,
     install::database_detail,
     notify,
@@ -81,6 +83,18 @@ pub enum LifecycleError {
     /// PostgreSQL answered with an error.
     #[error("{}", database_detail(.0))]
     Database(#[from] tokio_postgres::Error),
+    /// The journal can't be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl From<CopyError> for LifecycleError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Database(error) => Self::Database(error),
+            CopyError::Journal(error) => Self::Journal(error),
+        }
+    }
 }
 
 /// The version of a projection that a text means: the beginning of its hash.

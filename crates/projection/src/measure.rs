@@ -15,6 +15,7 @@ const PIECE_POSITIONS: i64 = 100_000;
 /// The rows of one version for one tenant. Nobody else may move them meanwhile.
 pub struct MeasuredFold {
     fold: Fold,
+    journal: Reader,
     definition: Definition,
     tenant: i32,
     incarnation: Uuid,
@@ -22,7 +23,8 @@ pub struct MeasuredFold {
 }
 
 impl MeasuredFold {
-    /// Begins where the checkpoint stands. Connects with `config`.
+    /// Begins where the checkpoint stands. Connects with `config`; the journal that `reader` reads
+    /// may be in another database.
     ///
     /// # Errors
     /// PostgreSQL's.
@@ -37,7 +39,8 @@ impl MeasuredFold {
         let fold = Fold::prepare(client, definition).await?;
         let position = fold.checkpoint(tenant).await?.position;
         let incarnation = reader.incarnation().await?;
-        Ok(Self { fold, definition: definition.clone(), tenant, incarnation, position })
+        let (journal, definition) = (reader.clone(), definition.clone());
+        Ok(Self { fold, journal, definition, tenant, incarnation, position })
     }
 
     /// The connection.
@@ -57,7 +60,7 @@ impl MeasuredFold {
     pub async fn catch_up(&mut self, until: i64) -> Result<(), Box<dyn std::error::Error>> {
         while self.position < until {
             let step = self.step((self.position + PIECE_POSITIONS).min(until));
-            let moved = self.fold.advance_journal(step).await?;
+            let moved = self.fold.advance_journal(&self.journal, step).await?;
             moved.ok_or("somebody else moves these rows")?;
             self.position = step.next;
         }

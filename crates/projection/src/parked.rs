@@ -1,9 +1,15 @@
 //! Keys that were put aside because an event could not be folded onto their rows.
 
+use daybook_journal::Reader;
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use crate::{definition::schema_of, lifecycle};
+use crate::{
+    copied::EventTable,
+    definition::Definition,
+    lifecycle::{self, LifecycleError},
+    versions::versions,
+};
 
 /// A key that waits for somebody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,28 +57,53 @@ pub async fn parked(
 }
 
 /// Tries the parked keys of a projection again, in every version: all, or the one given. Returns
-/// those that were tried, each with what PostgreSQL said if it still can't be folded.
+/// those that were tried, each with what PostgreSQL said if it still can't be folded. The journal
+/// that `reader` reads may be in another database.
 pub async fn retry(
     client: &Client,
+    reader: &Reader,
     projection: &str,
     key: Option<&str>,
-) -> Result<Vec<(Parked, Option<String>)>, tokio_postgres::Error> {
+) -> Result<Vec<(Parked, Option<String>)>, LifecycleError> {
+    let versions = versions(client).await?;
     let mut tried = Vec::new();
     for parked in parked(client, Some(projection)).await? {
         if key.is_some_and(|key| key != parked.key) {
             continue;
         }
-        let schema = schema_of(projection, &parked.version);
-        let row = client
-            .query_one(
-                &format!("select {schema}.{projection}__retry($1, $2)"),
-                &[&parked.tenant, &parked.key],
-            )
-            .await?;
-        tried.push((parked, row.get::<_, Option<String>>(0)));
+        let same = |d: &Definition| d.name == parked.projection && d.version == parked.version;
+        let Some(version) = versions.iter().find(|v| same(&v.definition)) else { continue };
+        client.batch_execute("begin").await?;
+        let error = retry_one(client, reader, &version.definition, &parked).await;
+        client.batch_execute(if error.is_ok() { "commit" } else { "rollback" }).await?;
+        tried.push((parked, error?));
     }
     if tried.iter().any(|(_, error)| error.is_none()) {
         lifecycle::tell_positions(client, projection).await?;
     }
     Ok(tried)
+}
+
+/// Tries one key in the caller's transaction.
+async fn retry_one(
+    client: &Client,
+    reader: &Reader,
+    definition: &Definition,
+    parked: &Parked,
+) -> Result<Option<String>, LifecycleError> {
+    let (schema, name) = (definition.schema(), &definition.name);
+    let events = EventTable::here(client).await?;
+    // from here on no batch is folded
+    let until = client
+        .query_one(
+            "select position from projection.checkpoints
+             where projection = $1 and version = $2 and tenant = $3 for update",
+            &[name, &definition.version, &parked.tenant],
+        )
+        .await?
+        .get(0);
+    let after = parked.position - 1;
+    events.bring(client, definition, reader, parked.tenant, after, until).await?;
+    let retry = format!("select {schema}.{name}__retry($1, $2)");
+    Ok(client.query_one(&retry, &[&parked.tenant, &parked.key]).await?.get(0))
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use daybook_journal::{JournalError, Reader};
 use deadpool_postgres::Pool;
 use tokio::sync::{Mutex, OnceCell, watch};
 use tokio_postgres::{
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use crate::{
     as_of::{AsOfLimits, Folds},
     catalogue::Catalogue,
+    copied::CopyError,
     definition::{AnswerShape, BOUND, DeclaredQuery, Definition, PAGING},
     lexer,
     notify::ReadPositions,
@@ -141,6 +143,18 @@ pub enum QueryError {
     /// No connection could be had.
     #[error("query: no connection: {0}")]
     Pool(#[from] deadpool_postgres::PoolError),
+    /// The journal, which is in another database, can't be read.
+    #[error("query: {0}")]
+    Journal(#[from] JournalError),
+}
+
+impl From<CopyError> for QueryError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Database(error) => error.into(),
+            CopyError::Journal(error) => error.into(),
+        }
+    }
 }
 
 impl From<tokio_postgres::Error> for QueryError {
@@ -172,6 +186,8 @@ struct Inner {
     pool: Pool,
     positions: ReadPositions,
     folds: Folds,
+    /// Where it is in another database.
+    journal: Option<Reader>,
     current: RwLock<Arc<Loaded>>,
     generation: watch::Sender<u64>,
     /// Held by whoever reads the versions.
@@ -228,19 +244,22 @@ impl Queries {
     /// Queries run over `pool`, whose user needs no more than to read schema `projection` and those
     /// of the versions. There are none before the task has run or [`Queries::reload`] was awaited.
     pub fn new(pool: Pool, positions: ReadPositions) -> (Self, QueriesTask) {
-        Self::with_limits(pool, positions, AsOfLimits::default())
+        Self::with_limits(pool, positions, AsOfLimits::default(), None)
     }
 
-    /// The same with other bounds on queries as of a position.
+    /// The same with other bounds on queries as of a position. Where the journal is in another
+    /// database, `journal` reads it.
     pub fn with_limits(
         pool: Pool,
         positions: ReadPositions,
         as_of: AsOfLimits,
+        journal: Option<Reader>,
     ) -> (Self, QueriesTask) {
         let inner = Inner {
             pool,
             positions,
             folds: Folds::new(as_of),
+            journal,
             current: RwLock::default(),
             generation: watch::Sender::new(0),
             loading: Mutex::default(),
@@ -267,6 +286,11 @@ impl Queries {
     /// Places to fold the journal in.
     pub(crate) fn folds(&self) -> &Folds {
         &self.inner.folds
+    }
+
+    /// Reads the journal where it is in another database.
+    pub(crate) fn journal(&self) -> Option<&Reader> {
+        self.inner.journal.as_ref()
     }
 
     /// Every declared query.

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use daybook_feed::{FeedConfig, FeedError, ReadAll, read_all};
-use daybook_journal::Tenant;
+use daybook_journal::{JournalError, Reader, Tenant};
 use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
 use crate::{
     batch,
+    copied::{CopyError, EventTable},
     definition::Definition,
     install::database_detail,
     notify,
@@ -50,6 +51,8 @@ impl Source {
 pub struct RebuildDeps {
     /// Connections are made with this; its login needs what a projector's needs, no more.
     pub config: Config,
+    /// Reads the journal, which may be in another database than the rows.
+    pub reader: Reader,
     /// The topic, needed for [`Source::Kafka`].
     pub feed: Option<FeedConfig>,
     /// Positions of the journal that one statement folds; `None`: 100,000.
@@ -88,9 +91,21 @@ pub enum RebuildError {
     /// PostgreSQL answered with an error, or could not fold an event.
     #[error("rebuild: {}", database_detail(.0))]
     Database(#[from] tokio_postgres::Error),
+    /// The journal can't be read.
+    #[error("rebuild: {0}")]
+    Journal(#[from] JournalError),
     /// The topic can't be read, or doesn't hold all events.
     #[error("rebuild: {0}")]
     Feed(#[from] FeedError),
+}
+
+impl From<CopyError> for RebuildError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Database(error) => Self::Database(error),
+            CopyError::Journal(error) => Self::Journal(error),
+        }
+    }
 }
 
 /// Makes the rows of a projection anew for every tenant. Queries and the running projector go on
@@ -111,9 +126,11 @@ pub async fn rebuild(
         .find(|v| v.definition.name == projection && v.state == VersionState::Active)
         .ok_or_else(|| RebuildError::Unknown(projection.to_owned()))?
         .definition;
+    let events = EventTable::here(&client).await?;
     let mut rebuild = Rebuild {
         deps,
         definition,
+        events,
         client,
         replanning: batch::Replanning::default(),
         progress,
@@ -138,6 +155,7 @@ pub async fn rebuild(
 struct Rebuild<'a> {
     deps: &'a RebuildDeps,
     definition: Definition,
+    events: EventTable,
     client: Client,
     replanning: batch::Replanning,
     progress: &'a (dyn Fn(u64, u64) + Send + Sync),
@@ -174,13 +192,7 @@ impl Rebuild<'_> {
                 .await?;
             self.client.execute("select projection.make_staging($1, $2)", &[name, version]).await?;
         }
-        let tenants: Vec<Tenant> = self
-            .client
-            .query("select tenant, name, partition from journal.tenants order by tenant", &[])
-            .await?
-            .iter()
-            .map(|row| Tenant { id: row.get(0), name: row.get(1), partition: row.get(2) })
-            .collect();
+        let tenants = self.deps.reader.tenants().await?;
         let result = match source {
             Source::Journal => self.read_journal(&tenants).await,
             Source::Kafka => self.read_kafka(&tenants).await,
@@ -222,13 +234,14 @@ impl Rebuild<'_> {
     async fn can_go_on(&self, source: Source) -> Result<bool, RebuildError> {
         let Definition { name, version, .. } = &self.definition;
         let staging = format!("{}.{name}__staging", self.definition.schema());
+        let incarnation = self.deps.reader.incarnation().await?;
         let row = self
             .client
             .query_one(
                 "select to_regclass($4) is not null and count(*) > 0
-                        and bool_and(source = $3 and incarnation = journal.incarnation())
+                        and bool_and(source = $3 and incarnation = $5)
                  from projection.rebuilds where projection = $1 and version = $2",
-                &[name, version, &source.as_str(), &staging],
+                &[name, version, &source.as_str(), &staging, &incarnation],
             )
             .await?;
         Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
@@ -283,8 +296,7 @@ impl Rebuild<'_> {
         &mut self,
         tenants: &[Tenant],
     ) -> Result<(Vec<(i32, i64)>, i64), RebuildError> {
-        let incarnation: Uuid =
-            self.client.query_one("select journal.incarnation()", &[]).await?.get(0);
+        let incarnation = self.deps.reader.incarnation().await?;
         for tenant in tenants {
             self.total += self.head(tenant.id).await?;
         }
@@ -315,11 +327,6 @@ impl Rebuild<'_> {
         until: i64,
         each_alone: bool,
     ) -> Result<(), RebuildError> {
-        let statement = format!(
-            "select {}.{}__stage_journal($1, $2, $3)",
-            self.definition.schema(),
-            self.definition.name
-        );
         while staged.position < until {
             let piece = self.deps.piece_positions.unwrap_or(PIECE_POSITIONS).max(1);
             let next = until.min(staged.position + piece);
@@ -328,7 +335,7 @@ impl Rebuild<'_> {
             if each_alone {
                 self.client.batch_execute("begin").await?;
             }
-            self.client.query_one(&statement, &[&tenant, &staged.position, &next]).await?;
+            self.fold_piece(tenant, staged.position, next).await?;
             self.note(Source::Journal, tenant, Staged { position: next, ..*staged }).await?;
             if each_alone {
                 self.client.batch_execute("commit").await?;
@@ -336,6 +343,16 @@ impl Rebuild<'_> {
             self.step(next - staged.position);
             staged.position = next;
         }
+        Ok(())
+    }
+
+    /// Folds a piece of the journal, wherever that is.
+    async fn fold_piece(&self, tenant: i32, after: i64, until: i64) -> Result<(), RebuildError> {
+        let (client, definition) = (&self.client, &self.definition);
+        self.events.bring(client, definition, &self.deps.reader, tenant, after, until).await?;
+        let (schema, name) = (definition.schema(), &definition.name);
+        let statement = format!("select {schema}.{name}__stage_journal($1, $2, $3)");
+        client.query_one(&statement, &[&tenant, &after, &until]).await?;
         Ok(())
     }
 
@@ -490,15 +507,7 @@ impl Rebuild<'_> {
     }
 
     async fn head(&self, tenant: i32) -> Result<i64, RebuildError> {
-        let row = self
-            .client
-            .query_opt(
-                "select position from journal.events where tenant = $1
-                 order by position desc limit 1",
-                &[&tenant],
-            )
-            .await?;
-        Ok(row.map_or(0, |row| row.get(0)))
+        Ok(self.deps.reader.head(tenant).await?)
     }
 
     fn step(&mut self, positions: i64) {

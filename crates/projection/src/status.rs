@@ -1,10 +1,12 @@
 //! How far every projection is, and what stopped it.
 
 use chrono::{DateTime, Utc};
+use daybook_journal::{JournalError, Reader};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use crate::{
+    install::database_detail,
     queries::{Queries, QueryError},
     versions::VersionState,
 };
@@ -87,9 +89,30 @@ impl StopReason {
     }
 }
 
-/// Status of every version for every tenant: by name, the active version first, and tenant.
-pub async fn status(client: &Client) -> Result<Vec<ProjectionStatus>, tokio_postgres::Error> {
-    let rows = client.query(include_str!("../sql/status.sql"), &[]).await?;
+/// The status can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The database with the read models answered with an error.
+    #[error("{}", database_detail(.0))]
+    Database(#[from] tokio_postgres::Error),
+    /// The journal can't be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Status of every version for every tenant of the journal: by name, the active version first, and
+/// tenant.
+pub async fn status(
+    client: &Client,
+    reader: &Reader,
+) -> Result<Vec<ProjectionStatus>, StatusError> {
+    let (mut tenants, mut names, mut heads) = (Vec::new(), Vec::new(), Vec::new());
+    for tenant in reader.tenants().await? {
+        heads.push(reader.head(tenant.id).await?);
+        tenants.push(tenant.id);
+        names.push(tenant.name);
+    }
+    let rows = client.query(include_str!("../sql/status.sql"), &[&tenants, &names, &heads]).await?;
     let status = rows.iter().map(|row| ProjectionStatus {
         name: row.get(0),
         version: row.get(1),
@@ -102,5 +125,10 @@ pub async fn status(client: &Client) -> Result<Vec<ProjectionStatus>, tokio_post
         updated_at: row.get(8),
         parked: row.get(9),
     });
-    Ok(status.collect())
+    let mut status: Vec<ProjectionStatus> = status.collect();
+    // the journal has gone on since its heads were read
+    for row in status.iter_mut().filter(|row| row.position > row.head) {
+        row.head = reader.head(row.tenant).await?;
+    }
+    Ok(status)
 }

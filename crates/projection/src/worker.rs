@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     batch::{Advanced, Fold, Step},
+    copied::CopyError,
     definition::{Definition, OnError, short},
     install::database_detail,
     notify::Moved,
@@ -356,18 +357,19 @@ impl Worker {
         let most = if seen { SET_BASED_POSITIONS } else { SET_BASED_POSITIONS_UNSEEN };
         let next = until.min(at + most);
         let step = Step { tenant, incarnation, expected: at, next };
-        match fold.advance_journal(step).await {
+        match fold.advance_journal(&self.reader, step).await {
             Ok(Some(advanced)) => {
                 self.count_healed(next - at);
                 self.moved_to(tenant, next, 0, advanced);
                 Ok(())
             }
             Ok(None) => self.reload(fold, tenant, incarnation).await,
-            Err(error) if is_events_fault(&error) => {
+            Err(CopyError::Database(error)) if is_events_fault(&error) => {
                 self.state(fold, tenant).await?.careful_until = next;
                 Ok(())
             }
-            Err(error) => Err(error.into()),
+            Err(CopyError::Database(error)) => Err(error.into()),
+            Err(CopyError::Journal(error)) => Err(error.into()),
         }
     }
 

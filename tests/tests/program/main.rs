@@ -11,6 +11,7 @@ mod linearizable;
 mod logins;
 mod privileges;
 mod projections;
+mod reads_apart;
 mod roles;
 mod schemas;
 mod stopped;

@@ -99,6 +99,7 @@ const FUNCTIONS: &[(&str, &[&str])] = &[
     ("journal.deregister_process", &["import", "project", "serve", "work"]),
     ("journal.remove_done_jobs", &["work"]),
     ("journal.remove_expired_commands", &["work"]),
+    ("projection.clear_events", &["project"]),
     ("projection.drop_staging", &["project"]),
     ("projection.make_staging", &["project"]),
     ("projection.show_analysts", &["project"]),
@@ -189,51 +190,150 @@ async fn relations(admin: &Client) -> BTreeMap<String, (String, Vec<String>)> {
     rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect()
 }
 
+/// What must be in a database of relations that `is_there` lets through, with the read models that
+/// it has and the further tables of each.
+async fn expected(
+    admin: &Client,
+    is_there: impl Fn(&str) -> bool,
+    beside_read_models: &[&str],
+) -> BTreeMap<String, &'static [Rights]> {
+    let named = RELATIONS.iter().filter(|(relation, _)| is_there(relation));
+    let mut expected: BTreeMap<String, &[Rights]> =
+        named.map(|(relation, rights)| ((*relation).to_owned(), *rights)).collect();
+    if is_there("projection.versions") {
+        let read_models = admin
+            .query("select projection, schema from projection.versions", &[])
+            .await
+            .expect("readable");
+        assert!(!read_models.is_empty());
+        for row in read_models {
+            let (name, schema): (String, String) = (row.get(0), row.get(1));
+            for more in beside_read_models {
+                expected.insert(format!("{schema}.{name}{more}"), READ_MODEL);
+            }
+            expected.insert(format!("{schema}.{name}"), READ_MODEL);
+            expected.insert(format!("analyst.{name}"), READ_MODEL_VIEW);
+        }
+    }
+    expected
+}
+
+/// Tries everything with a connection of a role, and says what is otherwise than expected.
+async fn faults(
+    client: &Client,
+    role: &str,
+    relations: &BTreeMap<String, (String, Vec<String>)>,
+    expected: &BTreeMap<String, &'static [Rights]>,
+) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (relation, (kind, columns)) in relations {
+        let wanted = expected[relation]
+            .iter()
+            .find_map(|(name, rights)| (*name == role).then_some(*rights))
+            .unwrap_or_default();
+        let found = if kind == "S" {
+            let refused = is_refused(client, &format!("select from {relation}")).await;
+            if refused { String::new() } else { "select".to_owned() }
+        } else {
+            rights(client, relation, columns).await
+        };
+        if found != wanted {
+            faults.push(format!("{role} may {found:?} {relation}, not {wanted:?}"));
+        }
+        for statement in owners_alone(relation, kind) {
+            if !is_refused(client, &statement).await {
+                faults.push(format!("{role} may {statement}"));
+            }
+        }
+    }
+    faults
+}
+
 #[tokio::test]
 async fn each_role_may_do_what_it_needs_and_nothing_else() {
     let installation = Installation::new().await;
     let admin = installation.connect().await;
-    let mut expected: BTreeMap<String, &[Rights]> =
-        RELATIONS.iter().map(|(relation, rights)| ((*relation).to_owned(), *rights)).collect();
-    let read_models = admin
-        .query("select projection, schema from projection.versions", &[])
-        .await
-        .expect("readable");
-    assert!(!read_models.is_empty());
-    for row in read_models {
-        let (name, schema): (String, String) = (row.get(0), row.get(1));
-        expected.insert(format!("{schema}.{name}"), READ_MODEL);
-        expected.insert(format!("analyst.{name}"), READ_MODEL_VIEW);
-    }
+    let expected = expected(&admin, |_| true, &[]).await;
     let relations = relations(&admin).await;
     let there: BTreeSet<&String> = relations.keys().collect();
     assert_eq!(there, expected.keys().collect(), "say in RELATIONS who may do what with each");
-
-    let mut faults = Vec::new();
+    let mut found = Vec::new();
     for role in ROLES {
         let client = installation.connect_as(role).await;
-        for (relation, (kind, columns)) in &relations {
-            let wanted = expected[relation]
-                .iter()
-                .find_map(|(name, rights)| (*name == role).then_some(*rights))
-                .unwrap_or_default();
-            let found = if kind == "S" {
-                let refused = is_refused(&client, &format!("select from {relation}")).await;
-                if refused { String::new() } else { "select".to_owned() }
-            } else {
-                rights(&client, relation, columns).await
-            };
-            if found != wanted {
-                faults.push(format!("{role} may {found:?} {relation}, not {wanted:?}"));
-            }
-            for statement in owners_alone(relation, kind) {
-                if !is_refused(&client, &statement).await {
-                    faults.push(format!("{role} may {statement}"));
-                }
+        found.extend(faults(&client, role, &relations, &expected).await);
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[tokio::test]
+async fn where_read_models_are_apart_each_role_may_do_as_little_on_both_sides() {
+    let installation = Installation::with_reads_apart(None).await;
+    let mut found = Vec::new();
+
+    let admin = installation.connect().await;
+    let of_journal = |relation: &str| !relation.contains("projection");
+    let wanted = expected(&admin, of_journal, &[]).await;
+    let there = relations(&admin).await;
+    assert_eq!(there.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
+    for role in ROLES.into_iter().filter(|role| *role != "query") {
+        let client = installation.connect_as(role).await;
+        found.extend(faults(&client, role, &there, &wanted).await);
+    }
+
+    let admin = installation.connect_reads().await;
+    let of_read_models = |relation: &str| relation.contains("projection");
+    let wanted = expected(&admin, of_read_models, &["__events"]).await;
+    let there = relations(&admin).await;
+    assert_eq!(there.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
+    for role in ["serve", "query", "project", "analyst"] {
+        let client = installation.connect_reads_as(role).await;
+        found.extend(faults(&client, role, &there, &wanted).await);
+        for statement in ["create schema evil", "create temporary table evil ()"] {
+            if !is_refused(&client, statement).await {
+                found.push(format!("{role} may {statement} beside the read models"));
             }
         }
     }
-    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+
+    // A login of one database is nobody in the other.
+    let logins: Vec<String> = admin
+        .query(
+            "select r.rolname::text from pg_roles r cross join pg_database d
+             where d.datname = current_database() and not r.rolsuper
+               and has_database_privilege(r.oid, d.oid, 'connect') and r.rolname !~ '^pg_'
+             order by 1",
+            &[],
+        )
+        .await
+        .expect("readable")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let database: String =
+        admin.query_one("select current_database()::text", &[]).await.expect("readable").get(0);
+    let own = ["analyst", "project", "query", "serve"].map(|role| format!("{database}_{role}"));
+    assert_eq!(logins, own);
+    let functions = admin
+        .query(
+            include_str!("sql/functions.sql"),
+            &[&["serve", "query", "project", "analyst"].as_slice(), &database],
+        )
+        .await
+        .expect("the catalogue can be read");
+    for row in functions {
+        let (function, roles): (String, Vec<String>) = (row.get(0), row.get(1));
+        let wanted = FUNCTIONS.iter().find_map(|(name, who)| (*name == function).then_some(*who));
+        let wanted = match wanted {
+            Some(roles) => roles,
+            None if function.starts_with("read_") => &["project", "query"],
+            None if LIFTING.iter().any(|start| function.starts_with(start)) => {
+                &["analyst", "project", "query", "serve"]
+            }
+            None => &[],
+        };
+        assert_eq!(roles, wanted, "{function}");
+    }
 }
 
 #[tokio::test]

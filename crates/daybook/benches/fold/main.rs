@@ -115,6 +115,7 @@ impl Measured {
             let started = Instant::now();
             let deps = RebuildDeps {
                 config: self.config.clone(),
+                reader: self.reader.clone(),
                 feed: None,
                 piece_positions: None,
                 anew: true,

@@ -25,6 +25,37 @@ pub(crate) enum Login {
     Import,
 }
 
+/// A database that parts of the program log in to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The journal's, with everything that `read_database_url` doesn't name another one for.
+    Journal,
+    /// The read models' own, which `read_database_url` names.
+    Read,
+}
+
+impl Place {
+    /// Who logs in there.
+    pub(crate) fn logins(self, settings: &Settings) -> Vec<Login> {
+        let queries_there = self == Self::Read || !settings.reads_elsewhere();
+        Login::ALL
+            .into_iter()
+            .filter(|login| match login {
+                Login::Query => queries_there,
+                Login::Serve | Login::Project | Login::Analyst => true,
+                Login::Relay | Login::Work | Login::Audit | Login::Import => self == Self::Journal,
+            })
+            .collect()
+    }
+
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Journal => "database_url",
+            Self::Read => "read_database_url",
+        }
+    }
+}
+
 impl Login {
     pub(crate) const ALL: [Self; 8] = [
         Self::Serve,
@@ -51,21 +82,26 @@ impl Login {
     }
 
     /// The setting that gives this login, as it stands in the environment.
-    pub(crate) fn variable(self) -> String {
-        format!("DAYBOOK_{}_DATABASE_URL", self.as_str().to_uppercase())
+    pub(crate) fn variable(self, place: Place) -> String {
+        format!("DAYBOOK_{}_{}", self.as_str().to_uppercase(), place.setting().to_uppercase())
     }
 
     /// The value of that setting; empty where it is not given.
-    pub(crate) fn url(self, settings: &Settings) -> &str {
-        match self {
-            Self::Serve => &settings.serve_database_url,
-            Self::Query => &settings.query_database_url,
-            Self::Relay => &settings.relay_database_url,
-            Self::Project => &settings.project_database_url,
-            Self::Work => &settings.work_database_url,
-            Self::Audit => &settings.audit_database_url,
-            Self::Analyst => &settings.analyst_database_url,
-            Self::Import => &settings.import_database_url,
+    pub(crate) fn url(self, settings: &Settings, place: Place) -> &str {
+        match (place, self) {
+            (Place::Journal, Self::Serve) => &settings.serve_database_url,
+            (Place::Journal, Self::Query) => &settings.query_database_url,
+            (Place::Journal, Self::Relay) => &settings.relay_database_url,
+            (Place::Journal, Self::Project) => &settings.project_database_url,
+            (Place::Journal, Self::Work) => &settings.work_database_url,
+            (Place::Journal, Self::Audit) => &settings.audit_database_url,
+            (Place::Journal, Self::Analyst) => &settings.analyst_database_url,
+            (Place::Journal, Self::Import) => &settings.import_database_url,
+            (Place::Read, Self::Serve) => &settings.serve_read_database_url,
+            (Place::Read, Self::Query) => &settings.query_read_database_url,
+            (Place::Read, Self::Project) => &settings.project_read_database_url,
+            (Place::Read, Self::Analyst) => &settings.analyst_read_database_url,
+            (Place::Read, Self::Relay | Self::Work | Self::Audit | Self::Import) => "",
         }
     }
 
@@ -88,18 +124,41 @@ pub(crate) fn owner(settings: &Settings) -> anyhow::Result<Config> {
     parse("database_url", &settings.database_url)
 }
 
-/// A role's connection settings. Never the owner's: a role without a login is refused by name.
+/// The connection settings of the owner of the read models.
+pub(crate) fn read_owner(settings: &Settings) -> anyhow::Result<Config> {
+    if settings.reads_elsewhere() {
+        return parse(Place::Read.setting(), &settings.read_database_url);
+    }
+    owner(settings)
+}
+
+/// A role's connection settings for the journal's database. Never the owner's: a role without a
+/// login is refused by name.
 pub(crate) fn config(settings: &Settings, login: Login) -> anyhow::Result<Config> {
-    let url = login.url(settings);
-    let (role, variable) = (login.as_str(), login.variable());
+    config_at(settings, login, Place::Journal)
+}
+
+/// The same for the database of the read models, which may be the journal's.
+pub(crate) fn read_config(settings: &Settings, login: Login) -> anyhow::Result<Config> {
+    let place = if settings.reads_elsewhere() { Place::Read } else { Place::Journal };
+    config_at(settings, login, place)
+}
+
+/// The same for either.
+pub(super) fn config_at(settings: &Settings, login: Login, place: Place) -> anyhow::Result<Config> {
+    let url = login.url(settings, place);
+    let (role, variable) = (login.as_str(), login.variable(place));
     if !url.is_empty() {
         return parse(&variable.to_lowercase()["daybook_".len()..], url);
     }
-    if settings.database_url.is_empty() {
-        bail!("role {role} has no database: give {variable}, or DATABASE_URL and its secret");
-    }
-    let mut config = owner(settings)?;
-    let database = database_name(&config)?;
+    let mut config = match place {
+        Place::Journal if settings.database_url.is_empty() => {
+            bail!("role {role} has no database: give {variable}, or DATABASE_URL and its secret")
+        }
+        Place::Journal => owner(settings)?,
+        Place::Read => read_owner(settings)?,
+    };
+    let database = database_name(&config, place)?;
     let password =
         Secrets::new(&settings.secrets_dir).database_password(login).with_context(|| {
             format!(
@@ -113,10 +172,13 @@ pub(crate) fn config(settings: &Settings, login: Login) -> anyhow::Result<Config
 }
 
 /// The database that the settings name, or that PostgreSQL takes where they name none.
-pub(super) fn database_name(config: &Config) -> anyhow::Result<String> {
-    config.get_dbname().or(config.get_user()).map(ToOwned::to_owned).context(
-        "setting database_url names no database (postgres://user:password@host:port/database)",
-    )
+fn database_name(config: &Config, place: Place) -> anyhow::Result<String> {
+    config.get_dbname().or(config.get_user()).map(ToOwned::to_owned).with_context(|| {
+        format!(
+            "setting {} names no database (postgres://user:password@host:port/database)",
+            place.setting()
+        )
+    })
 }
 
 fn parse(setting: &str, url: &str) -> anyhow::Result<Config> {
@@ -175,7 +237,7 @@ fn shown(host: &Host) -> String {
 /// Logs in as the role and makes sure that it has its rights, and none to change history. Returns
 /// what it is called.
 pub(crate) async fn check(settings: &Settings, login: Login) -> anyhow::Result<String> {
-    let (role, variable) = (login.as_str(), login.variable());
+    let (role, variable) = (login.as_str(), login.variable(Place::Journal));
     let client = connect(&config(settings, login)?)
         .await
         .with_context(|| format!("role {role} can't log in"))?;
@@ -209,6 +271,34 @@ pub(crate) async fn check(settings: &Settings, login: Login) -> anyhow::Result<S
     Ok(user)
 }
 
+/// The same where the read models are: that the role may read them, and owns none. Where they are
+/// in the journal's database, [`check`] says all there is to say.
+pub(crate) async fn check_read(settings: &Settings, login: Login) -> anyhow::Result<String> {
+    let (role, variable) = (login.as_str(), login.variable(Place::Read));
+    let client = connect(&config_at(settings, login, Place::Read)?)
+        .await
+        .with_context(|| format!("role {role} can't log in where the read models are"))?;
+    let schema = if login == Login::Analyst { "analyst" } else { "projection" };
+    let row = client
+        .query_opt(include_str!("read_rights.sql"), &[&schema])
+        .await?
+        .context("there are no read models yet: run `daybook migrate`")?;
+    let (user, owns, may_enter): (String, bool, bool) = (row.get(0), row.get(1), row.get(2));
+    if owns {
+        bail!(
+            "role {role}: login {user} owns the read models, as no role of the running program \
+             may. Give it a login of its own: without {variable}, `daybook migrate` makes one"
+        );
+    }
+    if !may_enter {
+        bail!(
+            "role {role}: login {user} has no rights where the read models are: run `daybook \
+             migrate` with the same {variable}"
+        );
+    }
+    Ok(user)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,7 +316,7 @@ mod tests {
         for login in Login::ALL {
             let error = format!("{:#}", config(&settings, login).unwrap_err());
             assert!(error.contains(&format!("role {}", login.as_str())), "{error}");
-            assert!(error.contains(&login.variable()), "{error}");
+            assert!(error.contains(&login.variable(Place::Journal)), "{error}");
             assert!(error.contains("daybook migrate"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
@@ -240,6 +330,27 @@ mod tests {
         assert_eq!(config.get_user(), Some("shop_relay"));
         assert_ne!(config.get_password(), Some(b"hunter2".as_slice()));
         assert_eq!((config.get_dbname(), config.get_ports()), (Some("shop"), &[7][..]));
+    }
+
+    #[test]
+    fn read_models_of_their_own_have_logins_of_their_own() {
+        let (_dir, mut settings) = settings("postgres://owner:hunter2@db:7/shop");
+        Secrets::new(&settings.secrets_dir).create_missing().unwrap();
+        let here = read_config(&settings, Login::Project).unwrap();
+        assert_eq!((here.get_user(), here.get_ports()), (Some("shop_project"), &[7][..]));
+        settings.read_database_url = "postgres://other:swordfish@reads:8/rows".to_owned();
+        let there = read_config(&settings, Login::Project).unwrap();
+        assert_eq!((there.get_user(), there.get_ports()), (Some("rows_project"), &[8][..]));
+        assert_eq!(there.get_dbname(), Some("rows"));
+        assert_ne!(there.get_password(), Some(b"swordfish".as_slice()));
+        assert_eq!(config(&settings, Login::Project).unwrap().get_user(), Some("shop_project"));
+        assert_eq!(read_owner(&settings).unwrap().get_user(), Some("other"));
+        settings.serve_read_database_url = "postgres://w:x@pooler:6432/rows".to_owned();
+        let pooled = read_config(&settings, Login::Serve).unwrap();
+        assert_eq!((pooled.get_user(), pooled.get_ports()), (Some("w"), &[6432][..]));
+        settings.read_database_url = "postgres://u:hunter2@[broken".to_owned();
+        let error = read_config(&settings, Login::Project).unwrap_err().to_string();
+        assert!(error.contains("setting read_database_url") && !error.contains("hunter2"));
     }
 
     #[test]

@@ -4,27 +4,46 @@ use anyhow::{Context, bail, ensure};
 use postgres_protocol::password::scram_sha_256;
 use tokio_postgres::Client;
 
-use super::login::{self, Login};
+use super::login::{self, Login, Place};
 use crate::{config::Settings, secrets::Secrets, tools::say};
 
 /// Longest name that PostgreSQL keeps whole, bytes.
 const NAME_BYTES: usize = 63;
 
-/// What everybody loses, and what each role starts from.
-const EVERYBODY: &str = include_str!("grants/everybody.sql");
-const EACH: &str = include_str!("grants/each.sql");
+/// Schemas of ours, of which a database has some.
+const SCHEMAS: [&str; 6] = ["journal", "identity", "feed", "projection", "sandbox", "analyst"];
 
-/// What a role may.
-fn grants(login: Login) -> &'static str {
+/// What everybody loses.
+const EVERYBODY: &str = include_str!("grants/everybody.sql");
+/// The same where there are read models.
+const EVERYBODY_READ: &str = include_str!("grants/everybody_read.sql");
+/// What each role starts from.
+const EACH: &str = include_str!("grants/each.sql");
+/// The same where there are read models.
+const EACH_READ: &str = include_str!("grants/each_read.sql");
+
+/// What a role may where the journal is.
+fn journal_grants(login: Login) -> &'static str {
     match login {
         Login::Serve => include_str!("grants/serve.sql"),
-        Login::Query => include_str!("grants/query.sql"),
         Login::Relay => include_str!("grants/relay.sql"),
         Login::Project => include_str!("grants/project.sql"),
         Login::Work => include_str!("grants/work.sql"),
         Login::Audit => include_str!("grants/audit.sql"),
         Login::Analyst => include_str!("grants/analyst.sql"),
         Login::Import => include_str!("grants/import.sql"),
+        Login::Query => "",
+    }
+}
+
+/// What a role may where the read models are, besides.
+fn read_grants(login: Login) -> &'static str {
+    match login {
+        Login::Serve => include_str!("grants/serve_read.sql"),
+        Login::Query => include_str!("grants/query.sql"),
+        Login::Project => include_str!("grants/project_read.sql"),
+        Login::Analyst => include_str!("grants/analyst.sql"),
+        Login::Relay | Login::Work | Login::Audit | Login::Import => "",
     }
 }
 
@@ -37,13 +56,14 @@ struct Account {
     exists: bool,
 }
 
-/// Makes the roles that are missing and grants each exactly what it needs, in one transaction; safe
-/// to run again. Where the owner may not make roles, the SQL for whoever may is printed and the
+/// Makes the roles that are missing in the database at `place` and grants each exactly what it
+/// needs, in one transaction; safe to run again. Where the owner may not make roles, the SQL for whoever may is printed and the
 /// error says what to do next; roles that are there get their rights all the same. With
 /// `reset_passwords` roles that are there are given the passwords of this secrets folder.
 pub(crate) async fn provision(
     settings: &Settings,
     client: &mut Client,
+    place: Place,
     reset_passwords: bool,
 ) -> anyhow::Result<()> {
     let row = client
@@ -55,7 +75,7 @@ pub(crate) async fn provision(
         .await?;
     let (database, may_create, owner): (String, bool, String) =
         (row.get(0), row.get(1), row.get(2));
-    let mut accounts = accounts(settings, client, &database).await?;
+    let mut accounts = accounts(settings, client, place, &database).await?;
 
     let (mut statements, mut by_hand) = (Vec::new(), Vec::new());
     for account in &accounts {
@@ -69,7 +89,7 @@ pub(crate) async fn provision(
             (None, false) => by_hand.push(format!(
                 "login {} of {} does not exist",
                 account.name,
-                account.login.variable()
+                account.login.variable(place)
             )),
             (_, true) => {}
         }
@@ -83,7 +103,13 @@ pub(crate) async fn provision(
             account.exists = true;
         }
     }
-    grant(client, &accounts, &database).await.context("granting the roles what they need")?;
+    let parts = Parts {
+        journal: place == Place::Journal,
+        read: place == Place::Read || !settings.reads_elsewhere(),
+    };
+    grant(client, &accounts, &database, parts)
+        .await
+        .context("granting the roles what they need")?;
     if refused {
         for statement in &statements {
             say(statement);
@@ -93,12 +119,12 @@ pub(crate) async fn provision(
              server by somebody who may (it holds no password in clear), then run `daybook migrate` \
              again; or have logins made, name them in {} …, and run `daybook migrate` with these \
              settings",
-            Login::Serve.variable()
+            Login::Serve.variable(place)
         );
     }
     ensure!(by_hand.is_empty(), "{}: have it made, or leave the setting out", by_hand.join("; "));
     for account in accounts.iter().filter(|account| account.password.is_some()) {
-        let config = login::config(settings, account.login)?;
+        let config = login::config_at(settings, account.login, place)?;
         login::connect(&config).await.with_context(|| {
             format!(
                 "role {} exists, and secret {} does not open it. Bring the secrets folder of the \
@@ -115,25 +141,26 @@ pub(crate) async fn provision(
 async fn accounts(
     settings: &Settings,
     client: &Client,
+    place: Place,
     database: &str,
 ) -> anyhow::Result<Vec<Account>> {
     let secrets = Secrets::new(&settings.secrets_dir);
     let mut accounts = Vec::new();
-    for login in Login::ALL {
-        let (name, password) = if login.url(settings).is_empty() {
+    for login in place.logins(settings) {
+        let (name, password) = if login.url(settings, place).is_empty() {
             let name = login.default_name(database);
             ensure!(
                 name.len() <= NAME_BYTES,
                 "role {name} would have a longer name than PostgreSQL's {NAME_BYTES} bytes: use a \
                  database with a shorter name, or give {}",
-                login.variable()
+                login.variable(place)
             );
             (name, Some(secrets.create_database_password(login)?))
         } else {
-            let config = login::config(settings, login)?;
-            let name = config
-                .get_user()
-                .with_context(|| format!("{} names no user to give rights to", login.variable()))?;
+            let config = login::config_at(settings, login, place)?;
+            let name = config.get_user().with_context(|| {
+                format!("{} names no user to give rights to", login.variable(place))
+            })?;
             (name.to_owned(), None)
         };
         let row = client.query_one(include_str!("role_state.sql"), &[&name]).await?;
@@ -142,7 +169,7 @@ async fn accounts(
             !owns,
             "{} names {name}, which owns the tables: give role {} a login of its own, or leave the \
              setting out and `daybook migrate` makes one",
-            login.variable(),
+            login.variable(place),
             login.as_str()
         );
         accounts.push(Account { login, name, password, exists });
@@ -165,29 +192,51 @@ fn create(account: &Account, password: &str, database: &str) -> Vec<String> {
     statements
 }
 
+/// What a database holds that roles need rights to.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    journal: bool,
+    read: bool,
+}
+
 async fn grant(
     client: &mut Client,
     accounts: &[Account],
     database: &str,
+    parts: Parts,
 ) -> Result<(), tokio_postgres::Error> {
     // In one transaction: no running process is without its rights for a moment.
     let transaction = client.transaction().await?;
     let database = quoted(database);
-    transaction.batch_execute(&EVERYBODY.replace("{database}", &database)).await?;
+    let there: Vec<String> = transaction
+        .query("select nspname::text from pg_namespace where nspname = any ($1)", &[&&SCHEMAS[..]])
+        .await?
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    // also read models that nobody keeps up to date any more, since they live elsewhere now
+    let read_models = there.iter().any(|schema| schema == "projection");
+    let if_read = |sql: &'static str| if read_models { sql } else { "" };
+    let fill =
+        |sql: &str| sql.replace("{database}", &database).replace("{schemas}", &there.join(", "));
+    transaction.batch_execute(&fill(EVERYBODY)).await?;
+    transaction.batch_execute(&fill(if_read(EVERYBODY_READ))).await?;
     // All begin from nothing before the first is given anything: two settings may name one login.
-    let templates: [fn(Login) -> &'static str; 2] = [|_login| EACH, grants];
+    let templates: [&dyn Fn(Login) -> &'static str; 4] = [
+        &|_login| EACH,
+        &|_login| if_read(EACH_READ),
+        &|login| if parts.journal { journal_grants(login) } else { "" },
+        &|login| if parts.read { read_grants(login) } else { "" },
+    ];
     for template in templates {
         for account in accounts.iter().filter(|account| account.exists) {
-            let sql = template(account.login)
-                .replace("{database}", &database)
-                .replace("{role}", &quoted(&account.name));
+            let sql = fill(template(account.login)).replace("{role}", &quoted(&account.name));
             transaction.batch_execute(&sql).await?;
         }
     }
     // Once all grantees are known, so that what stands already is left alone.
-    transaction
-        .batch_execute("select projection.open_schema(schema) from projection.versions")
-        .await?;
+    let open = "select projection.open_schema(schema) from projection.versions";
+    transaction.batch_execute(if_read(open)).await?;
     transaction.commit().await
 }
 

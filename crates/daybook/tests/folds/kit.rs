@@ -50,37 +50,55 @@ pub(crate) fn sorted(rows: impl Iterator<Item = Value>) -> Vec<String> {
 }
 
 pub(crate) struct Database {
+    /// Of the read models.
     config: Config,
+    journal_config: Config,
     admin: Config,
-    name: String,
+    names: Vec<String>,
+    /// Of the read models.
     client: Client,
+    journal: Client,
 }
 
 impl Database {
-    pub(crate) async fn new(catalogue: &Catalogue) -> Self {
+    /// The read models live in the journal's database, or in one of their own.
+    pub(crate) async fn new(catalogue: &Catalogue, separate: bool) -> Self {
         let url = std::env::var("DAYBOOK_TEST_DATABASE_URL").expect(
             "DAYBOOK_TEST_DATABASE_URL is not set: this test needs a real PostgreSQL; \
              run ./scripts/test, which starts one",
         );
         let admin: Config = url.parse().unwrap();
-        let name = format!("daybook_folds_{}", Uuid::new_v4().simple());
-        connect(&admin).await.batch_execute(&format!("create database {name}")).await.unwrap();
-        let mut config = admin.clone();
-        config.dbname(&name);
-        let mut client = connect(&config).await;
-        daybook_journal::migrate(&mut client).await.unwrap();
-        daybook_projection::migrate(&mut client).await.unwrap();
-        schemas::upcasters().install(&client).await.unwrap();
-        install(&mut client, catalogue).await.unwrap();
-        client
+        let server = connect(&admin).await;
+        let mut names = Vec::new();
+        let mut create = async || {
+            let name = format!("daybook_folds_{}", Uuid::new_v4().simple());
+            server.batch_execute(&format!("create database {name}")).await.unwrap();
+            let mut config = admin.clone();
+            config.dbname(&name);
+            names.push(name);
+            config
+        };
+        let journal_config = create().await;
+        let mut journal = connect(&journal_config).await;
+        daybook_journal::migrate(&mut journal).await.unwrap();
+        journal
             .batch_execute("insert into journal.tenants (name, partition) values ('main', 0)")
             .await
             .unwrap();
-        Self { config, admin, name, client }
+        let config = if separate { create().await } else { journal_config.clone() };
+        let mut client = connect(&config).await;
+        daybook_projection::migrate(&mut client).await.unwrap();
+        if separate {
+            schemas::upcasters().install_alone(&client).await.unwrap();
+        } else {
+            schemas::upcasters().install(&client).await.unwrap();
+        }
+        install(&mut client, catalogue).await.unwrap();
+        Self { config, journal_config, admin, names, client, journal }
     }
 
     fn reader(&self) -> Reader {
-        let manager = deadpool_postgres::Manager::new(self.config.clone(), NoTls);
+        let manager = deadpool_postgres::Manager::new(self.journal_config.clone(), NoTls);
         Reader::new(deadpool_postgres::Pool::builder(manager).max_size(4).build().unwrap())
     }
 
@@ -91,7 +109,7 @@ impl Database {
         let schema_versions: Vec<_> = events.iter().map(|e| e.schema_version).collect();
         let data: Vec<_> = events.iter().map(|e| e.data.to_string()).collect();
         let times: Vec<_> = events.iter().map(|e| e.at).collect();
-        self.client
+        self.journal
             .execute(
                 "insert into journal.events (tenant, position, stream, version, type,
                      schema_version, data, meta, occurred_at, recorded_at, mac)
@@ -129,13 +147,14 @@ impl Database {
         Running { feed, incarnation, shutdown, task }
     }
 
-    /// Ends every connection to the database but the test's own.
+    /// Ends every connection to the read models' database but the test's own.
     pub(crate) async fn end_connections(&self) {
+        let own = self.journal.query_one("select pg_backend_pid()", &[]).await.unwrap();
         self.client
             .execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity
-                 where datname = current_database() and pid <> pg_backend_pid()",
-                &[],
+                 where datname = current_database() and pid not in (pg_backend_pid(), $1)",
+                &[&own.get::<_, i32>(0)],
             )
             .await
             .unwrap();
@@ -145,7 +164,7 @@ impl Database {
     pub(crate) async fn caught_up(&self) {
         let end = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let all = status(&self.client).await.unwrap();
+            let all = status(&self.client, &self.reader()).await.unwrap();
             if all.iter().all(|s| s.position == s.head && s.error.is_none()) {
                 return;
             }
@@ -211,6 +230,7 @@ impl Database {
         for projection in catalogue.projections() {
             let deps = RebuildDeps {
                 config: self.config.clone(),
+                reader: self.reader(),
                 feed: None,
                 piece_positions: pieces,
                 anew: false,
@@ -224,17 +244,20 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let (admin, name) = (self.admin.clone(), self.name.clone());
+        let (admin, names) = (self.admin.clone(), self.names.clone());
         // its own thread and runtime: drop can't wait in the test's
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 let client = connect(&admin).await;
-                client.batch_execute(&format!("drop database {name} with (force)")).await
-            })
+                for name in names {
+                    let drop = format!("drop database {name} with (force)");
+                    client.batch_execute(&drop).await.unwrap();
+                }
+            });
         });
         let ended = dropped.join().is_ok() || std::thread::panicking();
-        assert!(ended, "database {} could not be dropped", self.name);
+        assert!(ended, "databases {:?} could not be dropped", self.names);
     }
 }
 

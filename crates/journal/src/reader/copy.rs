@@ -5,7 +5,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use deadpool_postgres::Object;
 use futures::StreamExt;
-use tokio_postgres::CopyOutStream;
+use tokio_postgres::{CopyOutStream, NoTls};
 
 use super::{JournalError, Reader};
 
@@ -14,10 +14,11 @@ const COLUMNS: &str = "tenant, position, stream, version, type, schema_version, 
      occurred_at, recorded_at";
 
 /// Events in PostgreSQL's binary COPY format, piece by piece: never more than a few pieces are in
-/// memory, however many events there are.
+/// memory, however many events there are. Dropped before its end, it is cancelled in PostgreSQL.
 pub struct EventsCopy {
     stream: Pin<Box<CopyOutStream>>,
-    _connection: Object,
+    /// Until the end: nobody else may have it in the middle of a copy.
+    connection: Option<Object>,
 }
 
 impl Reader {
@@ -31,18 +32,37 @@ impl Reader {
         until: i64,
         kinds: &[String],
     ) -> Result<EventsCopy, JournalError> {
-        let client = self.pool.get().await?;
+        self.copy(tenant, kinds, &format!("position > {after} and position <= {until}")).await
+    }
+
+    /// The same with the events of some streams up to a position.
+    pub async fn copy_streams(
+        &self,
+        tenant: i32,
+        streams: &[String],
+        until: i64,
+        kinds: &[String],
+    ) -> Result<EventsCopy, JournalError> {
+        // `+ 0` keeps the primary key out: a stream's events are found by the stream's name
+        let found = format!("stream = any ({}) and position + 0 <= {until}", array(streams));
+        self.copy(tenant, kinds, &found).await
+    }
+
+    async fn copy(
+        &self,
+        tenant: i32,
+        kinds: &[String],
+        found: &str,
+    ) -> Result<EventsCopy, JournalError> {
+        let connection = self.pool.get().await?;
         // COPY takes no parameters.
-        let kinds: Vec<_> = kinds.iter().map(|kind| literal(kind)).collect();
-        let stream = client
-            .copy_out(&format!(
-                "copy (select {COLUMNS} from journal.events where tenant = {tenant} \
-                 and position > {after} and position <= {until} \
-                 and type = any (array[{}]::text[])) to stdout (format binary)",
-                kinds.join(", ")
-            ))
-            .await?;
-        Ok(EventsCopy { stream: Box::pin(stream), _connection: client })
+        let copy = format!(
+            "copy (select {COLUMNS} from journal.events where tenant = {tenant} and {found} \
+             and type = any ({})) to stdout (format binary)",
+            array(kinds)
+        );
+        let stream = Box::pin(connection.copy_out(&copy).await?);
+        Ok(EventsCopy { stream, connection: Some(connection) })
     }
 }
 
@@ -54,8 +74,31 @@ impl EventsCopy {
 
     /// The next piece; `None`: that was all.
     pub async fn next(&mut self) -> Result<Option<Bytes>, JournalError> {
-        Ok(self.stream.next().await.transpose()?)
+        let next = self.stream.next().await.transpose()?;
+        if next.is_none() {
+            self.connection = None;
+        }
+        Ok(next)
     }
+}
+
+impl Drop for EventsCopy {
+    fn drop(&mut self) {
+        let (Some(connection), Ok(runtime)) =
+            (self.connection.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        // Out of the pool: a cancellation that comes late must not meet somebody else's statement.
+        let connection = Object::take(connection);
+        runtime.spawn(async move { connection.cancel_token().cancel_query(NoTls).await });
+    }
+}
+
+/// Texts as an SQL array.
+fn array(texts: &[String]) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| literal(text)).collect();
+    format!("array[{}]::text[]", texts.join(", "))
 }
 
 /// Text as an SQL literal that means the same whatever `standard_conforming_strings` says.

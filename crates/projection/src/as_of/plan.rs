@@ -31,6 +31,8 @@ pub(crate) struct AsOfPlan {
     /// Those columns, and the parameters that the query compares them with; empty where it need not
     /// be about one row.
     key: Vec<(String, String)>,
+    /// Types of the events that the projection reads.
+    pub(super) events: Vec<String>,
 }
 
 impl AsOfPlan {
@@ -40,6 +42,7 @@ impl AsOfPlan {
         sql: &str,
         table_sql: &str,
         streams: &[String],
+        events: &[String],
         parameters: &[Parameter],
     ) -> Option<Self> {
         let (mut tables, mut others) = (0, false);
@@ -61,7 +64,8 @@ impl AsOfPlan {
                 own.cloned()
             })
             .collect();
-        Some(Self { streams: streams.to_vec(), key: key.unwrap_or_default() })
+        let key = key.unwrap_or_default();
+        Some(Self { streams: streams.to_vec(), key, events: events.to_vec() })
     }
 
     /// Whether these parameters say which row it is.
@@ -69,7 +73,7 @@ impl AsOfPlan {
         !self.key.is_empty() && self.key.iter().all(|(_, name)| params.contains_key(name))
     }
 
-    /// Streams and key as SQL, behind other arguments.
+    /// Streams and key as SQL arguments.
     pub(crate) fn arguments(&self, query: &DeclaredQuery) -> String {
         let streams: Vec<_> = self.streams.iter().map(|s| format!("'{s}'")).collect();
         let key: Vec<_> = self
@@ -81,7 +85,7 @@ impl AsOfPlan {
                 Some(format!("'{column}', ${}::{kind}", BOUND.len() + at + 1))
             })
             .collect();
-        format!(", array[{}], jsonb_build_object({})", streams.join(", "), key.join(", "))
+        format!("array[{}], jsonb_build_object({})", streams.join(", "), key.join(", "))
     }
 }
 
@@ -178,7 +182,7 @@ mod tests {
             title: String::new(),
         });
         let streams: Vec<_> = streams.iter().map(|s| (*s).to_owned()).collect();
-        AsOfPlan::new("t", sql, table, &streams, &parameters)
+        AsOfPlan::new("t", sql, table, &streams, &[], &parameters)
     }
 
     #[test]

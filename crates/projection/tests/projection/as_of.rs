@@ -6,6 +6,7 @@ use crate::kit::{
     Database, NewEvent, Running, append, caught_up, history::History, installed, journal, shipped,
     until,
 };
+use daybook_journal::Reader;
 use daybook_projection::{
     Answer, AsOf, AsOfLimits, Catalogue, DeclaredQuery, ParameterKind, PrincipalScope, Queries,
     QueryError, ReadPositions, install,
@@ -15,11 +16,21 @@ use serde_json::json;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+crate::kit::in_both_layouts!(
+    every_query_as_of_a_position_is_the_query_on_what_had_happened_by_then,
+    one_row_is_found_by_its_streams_and_costs_what_they_hold,
+    pages_stay_at_the_position_of_the_first,
+    a_fold_ends_at_its_deadline_and_leaves_its_connection_usable,
+    only_so_many_fold_at_once_and_who_goes_away_makes_room,
+    before_the_first_event_there_is_nothing_and_a_foreign_row_never,
+);
+
 const SCOPE: PrincipalScope = PrincipalScope { customer_id: None, partner_id: None };
 
 async fn queries(database: &Database, limits: AsOfLimits) -> Queries {
     let (positions, _task) = ReadPositions::new(database.config.clone());
-    let (queries, _task) = Queries::with_limits(database.pool(), positions, limits);
+    let (queries, _task) =
+        Queries::with_limits(database.pool(), positions, limits, database.journal_elsewhere());
     queries.reload().await.unwrap();
     queries
 }
@@ -89,7 +100,6 @@ fn requests(
     all
 }
 
-#[tokio::test]
 async fn every_query_as_of_a_position_is_the_query_on_what_had_happened_by_then() {
     let events = History::of_length(31, 700).with_old_orders().events;
     let ids = |prefix: &str, kind: &str| -> Vec<Uuid> {
@@ -98,15 +108,16 @@ async fn every_query_as_of_a_position_is_the_query_on_what_had_happened_by_then(
     };
     let (orders, payments) = (ids("order-", "OrderPlaced"), ids("payment-", "PaymentRequested"));
     let catalogue = shipped();
-    let (whole, whole_client) = installed(&catalogue).await;
+    let (whole, _client) = installed(&catalogue).await;
     // another tenant's events have the same streams and keys
-    whole_client
+    whole
+        .journal
         .batch_execute("insert into journal.tenants (name, partition) values ('other', 0)")
         .await
         .unwrap();
-    let (grown, client) = installed(&catalogue).await;
-    append(&whole_client, 2, &History::of_length(31, 900).events).await;
-    append(&whole_client, 1, &events).await;
+    let (grown, _client) = installed(&catalogue).await;
+    append(&whole.journal, 2, &History::of_length(31, 900).events).await;
+    append(&whole.journal, 1, &events).await;
     let limits = AsOfLimits::default();
     let (looking_back, today) = (queries(&whole, limits).await, queries(&grown, limits).await);
 
@@ -116,11 +127,11 @@ async fn every_query_as_of_a_position_is_the_query_on_what_had_happened_by_then(
     positions.sort_unstable();
     let (mut appended, mut compared) = (0, 0);
     for position in positions {
-        append(&client, 1, &events[appended..position]).await;
+        append(&grown.journal, 1, &events[appended..position]).await;
         appended = position;
         let running = Running::start(&grown).await;
         running.send(journal(&grown, 1).await).await;
-        caught_up(&client, &[]).await;
+        caught_up(&grown, &[]).await;
         running.stop().await;
 
         let as_of = at(i64::try_from(position).unwrap());
@@ -138,14 +149,14 @@ async fn every_query_as_of_a_position_is_the_query_on_what_had_happened_by_then(
     assert!(compared > 200, "{compared} answers compared");
 }
 
-#[tokio::test]
 async fn one_row_is_found_by_its_streams_and_costs_what_they_hold() {
-    let (database, client) = installed(&shipped()).await;
+    let (database, _client) = installed(&shipped()).await;
     let history = History::of_length(32, 300).events;
-    append(&client, 1, &history).await;
+    append(&database.journal, 1, &history).await;
     let order = history.iter().find(|e| e.kind == "OrderShipped").unwrap().stream.clone();
     // a long journal behind it: 100,000 events of other orders, with types that it reads
-    client
+    database
+        .journal
         .batch_execute(
             "insert into journal.events (tenant, position, stream, version, type, schema_version,
                 data, meta, occurred_at, recorded_at, mac)
@@ -176,42 +187,56 @@ async fn one_row_is_found_by_its_streams_and_costs_what_they_hold() {
 
     // whatever the statistics say, or if there are none
     for analyze in ["", "analyze journal.events"] {
-        client.batch_execute(analyze).await.unwrap();
-        let events: i64 = client
+        database.journal.batch_execute(analyze).await.unwrap();
+        let events: i64 = database
+            .journal
             .query_one("select count(*) from journal.events where stream = $1", &[&order])
             .await
             .unwrap()
             .get(0);
-        let schema = shipped().projection("orders").unwrap().schema();
-        // PostgreSQL counts what this connection reads, and nothing else
-        let counted = database.client().await;
-        counted.batch_execute("set daybook.tenant = '1'; begin").await.unwrap();
-        counted
-            .query(
-                &format!(
-                    "select 1 from {schema}.orders__as_of_key(1, 1100000,
-                     array['order-{{order_id}}'], jsonb_build_object('order_id', $1::text))"
-                ),
-                &[&order_id],
-            )
-            .await
-            .unwrap();
-        let row = counted
-            .query_one(
-                "select seq_scan, idx_tup_fetch from pg_stat_xact_user_tables
-                 where relid = 'journal.events'::regclass",
-                &[],
-            )
-            .await
-            .unwrap();
-        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, events));
+        assert_eq!(looked_at(&database, &order).await, (0, events));
     }
 }
 
-#[tokio::test]
+/// Scans of the whole journal, and events that were looked at, to see one order as of a position.
+async fn looked_at(database: &Database, order: &str) -> (i64, i64) {
+    let definition = shipped().projection("orders").unwrap().clone();
+    // PostgreSQL counts what this connection reads, and nothing else
+    let pool = database.journal_pool();
+    let counted = pool.get().await.unwrap();
+    counted.batch_execute("set daybook.tenant = '1'; begin").await.unwrap();
+    if database.journal_elsewhere().is_some() {
+        drop(counted); // for the reader, which takes the one that there is
+        let (reader, streams) = (Reader::new(pool.clone()), [order.to_owned()]);
+        let mut copy =
+            reader.copy_streams(1, &streams, 1_100_000, &definition.events).await.unwrap();
+        while copy.next().await.unwrap().is_some() {}
+    } else {
+        let sql = format!(
+            "select 1 from {}.orders__as_of_key(1, 1100000,
+             array['order-{{order_id}}'], jsonb_build_object('order_id', $1::text))",
+            definition.schema()
+        );
+        counted.query(&sql, &[&order.strip_prefix("order-")]).await.unwrap();
+        drop(counted);
+    }
+    let row = pool
+        .get()
+        .await
+        .unwrap()
+        .query_one(
+            "select seq_scan, idx_tup_fetch from pg_stat_xact_user_tables
+             where relid = 'journal.events'::regclass",
+            &[],
+        )
+        .await
+        .unwrap();
+    (row.get(0), row.get(1))
+}
+
 async fn pages_stay_at_the_position_of_the_first() {
-    let (database, client) = installed(&shipped()).await;
-    append(&client, 1, &History::of_length(33, 600).events).await;
+    let (database, _client) = installed(&shipped()).await;
+    append(&database.journal, 1, &History::of_length(33, 600).events).await;
     let queries = queries(&database, AsOfLimits::default()).await;
     let head = 600;
     let asked = AsOf { position: head, asked: "2026-01-01T00:00:00Z".to_owned() };
@@ -223,7 +248,7 @@ async fn pages_stay_at_the_position_of_the_first() {
     while let Some(cursor) = next {
         // meanwhile the same time has come to mean a later position
         let placed = History::of_length(u64::try_from(now).unwrap(), 40).events;
-        append(&client, 1, &placed).await;
+        append(&database.journal, 1, &placed).await;
         now += i64::try_from(placed.len()).unwrap();
         let later = AsOf { position: now, asked: asked.asked.clone() };
         let given = [("limit", "20"), ("cursor", cursor.as_str())];
@@ -313,12 +338,11 @@ async fn with_slow(limits: AsOfLimits) -> (Database, Client, Queries, tempfile::
     let mut client = database.client().await;
     install(&mut client, &slow(dir.path())).await.unwrap();
     let steps: Vec<NewEvent> = (0..600).map(|_| step("many")).chain([step("one")]).collect();
-    append(&client, 1, &steps).await;
+    append(&database.journal, 1, &steps).await;
     let queries = queries(&database, limits).await;
     (database, client, queries, dir)
 }
 
-#[tokio::test]
 async fn a_fold_ends_at_its_deadline_and_leaves_its_connection_usable() {
     let limits = AsOfLimits { folds: 1, deadline: Duration::from_secs(1) };
     let (_database, client, queries, _dir) = with_slow(limits).await;
@@ -345,7 +369,6 @@ async fn a_fold_ends_at_its_deadline_and_leaves_its_connection_usable() {
     assert_eq!(left, 0);
 }
 
-#[tokio::test]
 async fn only_so_many_fold_at_once_and_who_goes_away_makes_room() {
     let limits = AsOfLimits { folds: 2, deadline: Duration::from_mins(1) };
     let (_database, client, queries, _dir) = with_slow(limits).await;
@@ -381,16 +404,16 @@ async fn only_so_many_fold_at_once_and_who_goes_away_makes_room() {
     }
 }
 
-#[tokio::test]
 async fn before_the_first_event_there_is_nothing_and_a_foreign_row_never() {
-    let (database, client) = installed(&shipped()).await;
-    client
+    let (database, _client) = installed(&shipped()).await;
+    database
+        .journal
         .batch_execute("insert into journal.tenants (name, partition) values ('other', 0)")
         .await
         .unwrap();
     let events = History::of_length(34, 200).events;
-    append(&client, 2, &events).await;
-    append(&client, 1, &History::of_length(35, 200).events).await;
+    append(&database.journal, 2, &events).await;
+    append(&database.journal, 1, &History::of_length(35, 200).events).await;
     let queries = queries(&database, AsOfLimits::default()).await;
     let placed = events.iter().find(|e| e.kind == "OrderPlaced").unwrap();
     let theirs = placed.data["order_id"].as_str().unwrap();
@@ -429,8 +452,8 @@ async fn a_stream_may_hold_events_of_other_rows() {
         fs::write(folder.join(file), text).unwrap();
     }
     let catalogue = Catalogue::load(dir.path()).unwrap();
-    let (_database, client) = installed(&catalogue).await;
-    append(&client, 1, &["a", "b", "a"].map(step)).await;
+    let (database, client) = installed(&catalogue).await;
+    append(&database.journal, 1, &["a", "b", "a"].map(step)).await;
     let schema = catalogue.projections()[0].schema();
     client.batch_execute("set daybook.tenant = '1'").await.unwrap();
     let rows = client

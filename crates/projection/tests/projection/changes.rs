@@ -6,6 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kit::{NewEvent, Running, append, installed, journal, shipped};
 
+crate::kit::in_both_layouts!(a_batch_tells_the_keys_of_the_rows_that_it_has_changed,);
+
 fn received(sku: &str) -> NewEvent {
     NewEvent {
         stream: format!("stock-{sku}"),
@@ -33,21 +35,20 @@ async fn change(
     }
 }
 
-#[tokio::test]
 async fn a_batch_tells_the_keys_of_the_rows_that_it_has_changed() {
-    let (database, client) = installed(&shipped()).await;
+    let (database, _client) = installed(&shipped()).await;
     let shutdown = CancellationToken::new();
     let (positions, task) = ReadPositions::new(database.config.clone());
     tokio::spawn(task.run(shutdown.clone()));
     let mut changes = positions.changes();
     let running = Running::start(&database).await;
 
-    append(&client, 1, &[received("A")]).await;
+    append(&database.journal, 1, &[received("A")]).await;
     running.send(journal(&database, 1).await).await;
     let first = change(&mut changes, "stock", 1).await;
     assert_eq!(first.keys, None, "what a process before this one did is unknown");
 
-    append(&client, 1, &[received("B"), received("A"), received("B")]).await;
+    append(&database.journal, 1, &[received("B"), received("A"), received("B")]).await;
     let events = journal(&database, 1).await;
     running.send(events[1..].to_vec()).await;
     let second = change(&mut changes, "stock", 4).await;
@@ -58,7 +59,7 @@ async fn a_batch_tells_the_keys_of_the_rows_that_it_has_changed() {
 
     // More than a payload holds are not named.
     let many: Vec<NewEvent> = (0..2_000).map(|n| received(&format!("many-{n}"))).collect();
-    append(&client, 1, &many).await;
+    append(&database.journal, 1, &many).await;
     let events = journal(&database, 1).await;
     running.send(events[4..].to_vec()).await;
     assert_eq!(change(&mut changes, "stock", 2_004).await.keys, None);

@@ -9,6 +9,8 @@ use crate::kit::{
 };
 use daybook_projection::{Checked, Example, add, check};
 
+crate::kit::in_both_layouts!(the_shipped_folders_are_good,);
+
 const EXAMPLE: &str = r#"{"title": "Sums are sums", "given": [
     {"type": "Put", "data": {"id": "b", "n": 2}},
     {"type": "Ignored", "data": {}},
@@ -42,7 +44,7 @@ async fn a_good_folder_is_good_and_nothing_of_it_is_left() {
     let folder = folder();
     // also where the same version is installed already, and follows the journal
     let (database, client) = installed(&folder.load()).await;
-    append(&client, 1, &[put("a", 1)]).await;
+    append(&database.journal, 1, &[put("a", 1)]).await;
     let everything = "select string_agg(oid::text, ',' order by oid)
         || (select count(*) from pg_proc)::text || (select count(*) from pg_roles)::text
         || (select count(*) from projection.checkpoints)::text from pg_class";
@@ -124,7 +126,6 @@ async fn a_query_that_writes_and_one_whose_path_is_taken_are_refused() {
     assert!(add(&mut client, &folder.load().projections()[0], true).await.is_err());
 }
 
-#[tokio::test]
 async fn the_shipped_folders_are_good() {
     let (database, mut client) = installed(&shipped()).await;
     let mut examples = 0;

@@ -1,17 +1,20 @@
 //! `diff`: two versions at the same position, row by row.
 
 use crate::kit::{
-    Running, append, caught_up,
+    Database, Running, append, caught_up,
     folder::{APPLY, Folder, TABLE, put},
     installed, until,
 };
 use daybook_projection::{DiffReport, LifecycleError, RowDiff, add, diff, status};
 use serde_json::json;
-use tokio_postgres::Config;
 
-async fn compare(config: &Config) -> (Result<DiffReport, LifecycleError>, Vec<RowDiff>) {
+crate::kit::in_both_layouts!(versions_are_compared_at_one_position_while_events_come_in,);
+
+async fn compare(database: &Database) -> (Result<DiffReport, LifecycleError>, Vec<RowDiff>) {
     let mut rows = Vec::new();
-    let report = diff(config, "sums", None, None, &mut |row| rows.push(row)).await;
+    let report =
+        diff(&database.config, &database.reader(), "sums", None, None, &mut |row| rows.push(row))
+            .await;
     (report, rows)
 }
 
@@ -19,11 +22,11 @@ async fn compare(config: &Config) -> (Result<DiffReport, LifecycleError>, Vec<Ro
 async fn rows_that_differ_are_told_by_key_at_one_position() {
     let folder = Folder::new();
     let (database, mut client) = installed(&folder.load()).await;
-    let (report, _) = compare(&database.config).await;
+    let (report, _) = compare(&database).await;
     assert!(matches!(report, Err(LifecycleError::NoVersion { .. })), "{report:?}");
-    append(&client, 1, &[put("a", 1), put("b", -2), put("c", 3), put("b", 1)]).await;
+    append(&database.journal, 1, &[put("a", 1), put("b", -2), put("c", 3), put("b", 1)]).await;
     let running = Running::start(&database).await;
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
 
     // other figures, other rows, another column
@@ -37,16 +40,19 @@ async fn rows_that_differ_are_told_by_key_at_one_position() {
         "select coalesce(nullif(e.data->>'id', 'c'), 'd') as id, null::jsonb as part",
     );
     add(&mut client, &folder.load().projections()[0], false).await.unwrap();
-    let all = status(&client).await.unwrap();
+    let reader = database.reader();
+    let all = status(&client, &reader).await.unwrap();
     // nobody builds it: the comparison itself brings it to the other's position, whichever is asked
     let [active, building] = [0, 1].map(|n| all[n].version.clone());
     let mut turned = Vec::new();
     let report =
-        diff(&database.config, "sums", Some(&building), Some(&active), &mut |row| turned.push(row))
-            .await
-            .unwrap();
+        diff(&database.config, &reader, "sums", Some(&building), Some(&active), &mut |row| {
+            turned.push(row)
+        })
+        .await
+        .unwrap();
     assert_eq!((report.changed, report.only_old, report.only_new), (2, 1, 1));
-    let (report, rows) = compare(&database.config).await;
+    let (report, rows) = compare(&database).await;
     let old: Vec<_> = rows.iter().map(|row| &row.old).collect();
     assert_eq!(turned.iter().map(|row| &row.new).collect::<Vec<_>>(), old);
     let report = report.unwrap();
@@ -61,25 +67,24 @@ async fn rows_that_differ_are_told_by_key_at_one_position() {
     assert_eq!(keys, ["a", "b", "c", "d"], "in order");
 }
 
-#[tokio::test]
 async fn versions_are_compared_at_one_position_while_events_come_in() {
     let folder = Folder::new();
     let (database, mut client) = installed(&folder.load()).await;
-    append(&client, 1, &[put("a", 1), put("b", 2)]).await;
+    append(&database.journal, 1, &[put("a", 1), put("b", 2)]).await;
     let running = Running::start(&database).await;
     folder.write("apply.sql", &format!("{APPLY} -- the same in other words"));
     add(&mut client, &folder.load().projections()[0], false).await.unwrap();
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     let writing = async {
         for n in 0..60 {
-            append(&client, 1, &[put("a", n), put("c", n)]).await;
+            append(&database.journal, 1, &[put("a", n), put("c", n)]).await;
             running.send(crate::kit::journal(&database, 1).await).await;
         }
     };
     let comparing = async {
         let mut last = 0;
         for _ in 0..8 {
-            let (report, rows) = compare(&database.config).await;
+            let (report, rows) = compare(&database).await;
             let report = report.unwrap();
             assert_eq!(rows, [], "the same at the same position");
             assert!(report.positions[0].1 >= last);
@@ -88,7 +93,7 @@ async fn versions_are_compared_at_one_position_while_events_come_in() {
     };
     tokio::join!(writing, comparing);
     until("both have caught up", async || {
-        status(&client).await.unwrap().iter().all(|s| s.position == 122)
+        status(&client, &database.reader()).await.unwrap().iter().all(|s| s.position == 122)
     })
     .await;
     running.stop().await;
@@ -101,6 +106,6 @@ async fn versions_with_other_keys_are_not_compared() {
     folder.write("table.sql", &TABLE.replace("(tenant, id)", "(tenant, id, n)"));
     folder.write("key.sql", "select e.data->>'id' as id, 0::bigint as n, null::jsonb as part");
     add(&mut client, &folder.load().projections()[0], false).await.unwrap();
-    let (report, _) = compare(&database.config).await;
+    let (report, _) = compare(&database).await;
     assert!(matches!(report, Err(LifecycleError::OtherKeys { .. })), "{report:?}");
 }

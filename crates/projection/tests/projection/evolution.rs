@@ -9,6 +9,8 @@ use daybook_journal::{Upcaster, Upcasters};
 use daybook_projection::{RebuildDeps, Source, VersionState, install, rebuild, status};
 use tokio_postgres::Client;
 
+crate::kit::in_both_layouts!(old_events_are_folded_like_new_ones,);
+
 async fn all_rows(client: &Client) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     for projection in shipped().projections() {
@@ -19,15 +21,14 @@ async fn all_rows(client: &Client) -> Vec<Vec<String>> {
 
 /// Folds a history as it comes from Kafka: in stored form.
 async fn folded(database: &Database, client: &Client, history: &History) -> Vec<Vec<String>> {
-    append(client, 1, &history.events).await;
+    append(&database.journal, 1, &history.events).await;
     let running = Running::start(database).await;
     running.send(journal(database, 1).await).await;
-    caught_up(client, &[]).await;
+    caught_up(database, &[]).await;
     running.stop().await;
     all_rows(client).await
 }
 
-#[tokio::test]
 async fn old_events_are_folded_like_new_ones() {
     let (database, client) = installed(&shipped()).await;
     let history = || History::of_length(31, 600);
@@ -41,6 +42,7 @@ async fn old_events_are_folded_like_new_ones() {
 
     let deps = RebuildDeps {
         config: database.config.clone(),
+        reader: database.reader(),
         feed: None,
         // so that some pieces are folded onto rows
         piece_positions: Some(250),
@@ -78,7 +80,11 @@ async fn what_an_upcaster_concerns_is_folded_again_with_it_and_nothing_else() {
     let running = Running::start(&database).await;
     running.send(journal(&database, 1).await).await;
     until("the new version answers", async || {
-        status(&client).await.unwrap().iter().all(|s| s.state != VersionState::Building)
+        status(&client, &database.reader())
+            .await
+            .unwrap()
+            .iter()
+            .all(|s| s.state != VersionState::Building)
     })
     .await;
     // It answers from shortly before the head on.

@@ -11,6 +11,12 @@ use daybook_projection::{RebuildDeps, Source, rebuild};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use tokio_postgres::Client;
 
+crate::kit::in_both_layouts!(
+    incremental_rows_are_those_of_arithmetic_and_of_a_rebuild,
+    several_projectors_at_once_count_nothing_twice,
+    tenants_are_folded_apart,
+);
+
 const PROJECTIONS: [&str; 8] = [
     "orders",
     "payments",
@@ -53,13 +59,12 @@ fn deliveries<T: Clone>(rng: &mut StdRng, events: &[T]) -> Vec<Vec<T>> {
     out
 }
 
-#[tokio::test]
 async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
     for seed in [1, 2] {
         let catalogue = shipped();
         let (database, client) = installed(&catalogue).await;
         let history = History::of_length(seed, 1_500).with_old_orders();
-        append(&client, 1, &history.events).await;
+        append(&database.journal, 1, &history.events).await;
         let events = journal(&database, 1).await;
 
         let mut rng = StdRng::seed_from_u64(seed);
@@ -67,7 +72,7 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
         for batch in deliveries(&mut rng, &events) {
             running.send(batch).await;
         }
-        caught_up(&client, &[]).await;
+        caught_up(&database, &[]).await;
         running.stop().await;
         let incremental = all_rows(&client).await;
 
@@ -118,6 +123,7 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
         for piece_positions in [None, Some(37)] {
             let deps = RebuildDeps {
                 config: database.config.clone(),
+                reader: database.reader(),
                 feed: None,
                 piece_positions,
                 anew: false,
@@ -140,6 +146,7 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
         for projection in order {
             let deps = RebuildDeps {
                 config: database.config.clone(),
+                reader: database.reader(),
                 feed: None,
                 piece_positions: Some(400),
                 anew: false,
@@ -152,11 +159,10 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
     }
 }
 
-#[tokio::test]
 async fn several_projectors_at_once_count_nothing_twice() {
     let catalogue = shipped();
-    let (database, client) = installed(&catalogue).await;
-    append(&client, 1, &History::of_length(3, 1_200).events).await;
+    let (database, _client) = installed(&catalogue).await;
+    append(&database.journal, 1, &History::of_length(3, 1_200).events).await;
     let events = journal(&database, 1).await;
     let one = Running::start(&database).await;
     let other = Running::start(&database).await;
@@ -174,11 +180,12 @@ async fn several_projectors_at_once_count_nothing_twice() {
             }
         }
     );
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     one.stop().await;
     other.stop().await;
     let deps = RebuildDeps {
         config: database.config.clone(),
+        reader: database.reader(),
         feed: None,
         piece_positions: None,
         anew: false,
@@ -189,23 +196,23 @@ async fn several_projectors_at_once_count_nothing_twice() {
     }
 }
 
-#[tokio::test]
 async fn tenants_are_folded_apart() {
     let catalogue = shipped();
     let (database, client) = installed(&catalogue).await;
-    client
+    database
+        .journal
         .batch_execute("insert into journal.tenants (name, partition) values ('other', 0)")
         .await
         .unwrap();
     let history = History::of_length(4, 300);
-    append(&client, 1, &history.events).await;
-    append(&client, 2, &history.events).await;
+    append(&database.journal, 1, &history.events).await;
+    append(&database.journal, 2, &history.events).await;
     let running = Running::start(&database).await;
     let (one, two) = (journal(&database, 1).await, journal(&database, 2).await);
     // both in one batch, interleaved, as one partition has them
     let mixed = one.iter().zip(&two).flat_map(|(a, b)| [a.clone(), b.clone()]).collect();
     running.send(mixed).await;
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
     let same: bool = client
         .query_one(
@@ -223,12 +230,12 @@ async fn tenants_are_folded_apart() {
 async fn existing_rows_are_found_by_their_primary_key() {
     let catalogue = shipped();
     let (database, client) = installed(&catalogue).await;
-    append(&client, 1, &History::of_length(5, 4_000).events).await;
+    append(&database.journal, 1, &History::of_length(5, 4_000).events).await;
     let running = Running::start(&database).await;
     for batch in journal(&database, 1).await.chunks(100) {
         running.send(batch.to_vec()).await;
     }
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
     // counted when the workers' sessions have ended
     crate::kit::until("counters of the workers' sessions", || async {

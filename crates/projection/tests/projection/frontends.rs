@@ -340,9 +340,9 @@ async fn a_partner_who_asks_for_changes_misses_none_while_everything_changes() {
     let mut at = 100;
     while at < events.len() {
         let to = (at + rng.random_range(1..40)).min(events.len());
-        append(&served.client, 1, &events[at..to]).await;
+        append(&served.database.journal, 1, &events[at..to]).await;
         running.send(journal(&served.database, 1).await[at..to].to_vec()).await;
-        caught_up(&served.client, &[]).await;
+        caught_up(&served.database, &[]).await;
         at = to;
         // pages and changes in turns, so that rows change under a half-read list
         for _ in 0..rng.random_range(0..4) {

@@ -57,7 +57,7 @@ async fn an_installation_of_the_layout_before_is_taken_over_and_folded_again() {
     }
     daybook_projection::install(&mut client, &shipped()).await.unwrap();
     let running = Running::start(&database).await;
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
     assert_eq!(rows(&client, "stock").await.len(), 6);
     let old =

@@ -2,36 +2,42 @@
 
 use std::time::Duration;
 
-use crate::kit::{append, caught_up, history::History, installed, rows, shipped, until};
+use crate::kit::{append, caught_up, connect, history::History, installed, rows, shipped, until};
 use daybook_feed::{FeedConfig, Relay, ensure_topic};
-use daybook_journal::{Heads, Reader};
+use daybook_journal::Heads;
 use daybook_projection::{
     Projector, ProjectorSettings, RebuildDeps, RebuildError, Source, rebuild, status,
 };
 use tokio_util::sync::CancellationToken;
 
-#[tokio::test]
+crate::kit::in_both_layouts!(rows_follow_the_topic_and_are_rebuilt_from_it_alone,);
+
 async fn rows_follow_the_topic_and_are_rebuilt_from_it_alone() {
     let brokers = std::env::var("DAYBOOK_TEST_KAFKA_BROKERS").expect(
         "DAYBOOK_TEST_KAFKA_BROKERS is not set: this test needs a real Kafka; \
          run ./scripts/test, which starts one",
     );
     let catalogue = shipped();
-    let (database, mut client) = installed(&catalogue).await;
-    daybook_feed::migrate(&mut client).await.unwrap();
+    let (database, client) = installed(&catalogue).await;
+    daybook_feed::migrate(&mut connect(&database.journal_config).await).await.unwrap();
     let feed = FeedConfig {
         brokers,
         topic: format!("projection-test-{}", uuid::Uuid::new_v4().simple()),
         ..FeedConfig::default()
     };
     ensure_topic(&feed).await.unwrap();
-    let reader = Reader::new(database.pool());
+    let reader = database.reader();
     let stop = CancellationToken::new();
-    let (heads, task) = Heads::new(database.config.clone(), reader.clone());
+    let (heads, task) = Heads::new(database.journal_config.clone(), reader.clone());
     let tasks = tokio_util::task::TaskTracker::new();
     tasks.spawn(task.run(stop.clone()));
-    let relay =
-        Relay::new(feed.clone(), database.pool(), database.config.clone(), reader.clone(), heads);
+    let relay = Relay::new(
+        feed.clone(),
+        database.journal_pool(),
+        database.journal_config.clone(),
+        reader.clone(),
+        heads,
+    );
     tasks.spawn(relay.run(stop.clone()));
     let settings = ProjectorSettings {
         group: feed.topic.clone(),
@@ -44,12 +50,12 @@ async fn rows_follow_the_topic_and_are_rebuilt_from_it_alone() {
 
     let history = History::of_length(21, 3_000).with_old_orders();
     let length = i64::try_from(history.events.len()).unwrap();
-    append(&client, 1, &history.events).await;
-    caught_up(&client, &[]).await;
+    append(&database.journal, 1, &history.events).await;
+    caught_up(&database, &[]).await;
     let before = rows(&client, "orders").await;
 
     // the journal may not even be looked at
-    client.batch_execute("alter table journal.events rename to hidden").await.unwrap();
+    database.journal.batch_execute("alter table journal.events rename to hidden").await.unwrap();
     client
         .batch_execute(
             "update analyst.stock set shipped = 0; delete from analyst.orders; \
@@ -59,6 +65,7 @@ async fn rows_follow_the_topic_and_are_rebuilt_from_it_alone() {
         .unwrap();
     let deps = RebuildDeps {
         config: database.config.clone(),
+        reader: database.reader(),
         feed: Some(feed.clone()),
         piece_positions: None,
         anew: false,
@@ -80,14 +87,14 @@ async fn rows_follow_the_topic_and_are_rebuilt_from_it_alone() {
         assert_eq!(report.changed_rows, changed, "{}", projection.name);
     }
     let refused = rebuild(&deps, "stock", Source::Journal, &|_, _| {}).await;
-    assert!(matches!(refused, Err(RebuildError::Database(_))), "{refused:?}");
-    client.batch_execute("alter table journal.hidden rename to events").await.unwrap();
+    assert!(matches!(refused, Err(RebuildError::Journal(_))), "{refused:?}");
+    database.journal.batch_execute("alter table journal.hidden rename to events").await.unwrap();
     assert_eq!(rows(&client, "orders").await, before);
 
     // and what comes after goes on from there
-    append(&client, 1, &History::of_length(22, 100).events).await;
+    append(&database.journal, 1, &History::of_length(22, 100).events).await;
     until("the new events are in the rows", || async {
-        let all = status(&client).await.unwrap();
+        let all = status(&client, &database.reader()).await.unwrap();
         all.iter().all(|s| s.position > length && s.position == s.head && s.error.is_none())
     })
     .await;

@@ -30,10 +30,10 @@ impl Served {
     pub(crate) async fn of(events: &[NewEvent]) -> Self {
         let catalogue = shipped();
         let (database, client) = installed(&catalogue).await;
-        append(&client, 1, events).await;
+        append(&database.journal, 1, events).await;
         let running = Running::start(&database).await;
         running.send(journal(&database, 1).await).await;
-        caught_up(&client, &[]).await;
+        caught_up(&database, &[]).await;
         running.stop().await;
         let (positions, task) = ReadPositions::new(database.config.clone());
         let shutdown = CancellationToken::new();
@@ -67,6 +67,11 @@ impl Served {
     }
 }
 
+crate::kit::in_both_layouts!(
+    every_declared_query_runs_with_and_without_its_optional_parameters,
+    whoever_has_written_reads_it_or_is_told_that_it_is_not_there_yet,
+);
+
 /// The queries of what is installed.
 async fn declared(database: &Database, positions: ReadPositions) -> Queries {
     let (queries, _task) = Queries::new(database.pool(), positions);
@@ -90,7 +95,6 @@ fn items(answer: &Answer) -> Vec<Value> {
     serde_json::from_str(&answer.json).unwrap()
 }
 
-#[tokio::test]
 async fn every_declared_query_runs_with_and_without_its_optional_parameters() {
     let served = Served::new(300).await;
     for query in &served.queries.declared().queries {
@@ -345,7 +349,6 @@ async fn a_query_can_not_write() {
     }
 }
 
-#[tokio::test]
 async fn whoever_has_written_reads_it_or_is_told_that_it_is_not_there_yet() {
     let served = Served::new(300).await;
     let head = served.ask("operator_stock", OPERATOR, &[]).await.unwrap().position;
@@ -364,7 +367,7 @@ async fn whoever_has_written_reads_it_or_is_told_that_it_is_not_there_yet() {
     let wanted = head + i64::try_from(more.len()).unwrap();
     let waiters = futures::future::join_all((0..50).map(|_| at(wanted, 20_000)));
     let moving = async {
-        append(&served.client, 1, &more).await;
+        append(&served.database.journal, 1, &more).await;
         let events = journal(&served.database, 1).await;
         running.send(events[usize::try_from(head).unwrap()..].to_vec()).await;
     };

@@ -12,18 +12,23 @@ use crate::kit::{
 };
 use daybook_projection::{RebuildDeps, RebuildError, Source, rebuild};
 
-#[tokio::test]
+crate::kit::in_both_layouts!(
+    a_rebuild_that_was_killed_goes_on_where_it_was,
+    what_another_history_left_staged_is_thrown_away,
+);
+
 async fn a_rebuild_that_was_killed_goes_on_where_it_was() {
     let (database, client) = installed(&Folder::new().load()).await;
     let history: Vec<_> = (0..6_000).map(|n| put(["a", "b", "c"][n % 3], 1)).collect();
-    append(&client, 1, &history).await;
+    append(&database.journal, 1, &history).await;
     let running = Running::start(&database).await;
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     let before = rows(&client, "sums").await;
     client.batch_execute("update analyst.sums set n = 7 where id = 'a'").await.unwrap();
 
     let deps = RebuildDeps {
         config: database.config.clone(),
+        reader: database.reader(),
         feed: None,
         piece_positions: Some(50),
         anew: false,
@@ -59,25 +64,26 @@ async fn a_rebuild_that_was_killed_goes_on_where_it_was() {
     running.stop().await;
 }
 
-#[tokio::test]
 async fn what_another_history_left_staged_is_thrown_away() {
     let (database, client) = installed(&Folder::new().load()).await;
-    append(&client, 1, &[put("a", 1), put("a", 2)]).await;
+    append(&database.journal, 1, &[put("a", 1), put("a", 2)]).await;
     let running = Running::start(&database).await;
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
     let deps = RebuildDeps {
         config: database.config.clone(),
+        reader: database.reader(),
         feed: None,
         piece_positions: Some(1),
         anew: false,
     };
-    for (left, resumed) in [("journal.incarnation()", 1), ("gen_random_uuid()", 0)] {
+    let ours = database.reader().incarnation().await.unwrap();
+    for (left, resumed) in [(ours, 1), (uuid::Uuid::new_v4(), 0)] {
         client
             .batch_execute(&format!(
                 "select projection.make_staging(projection, version) from projection.versions;
                  insert into projection.rebuilds (projection, version, tenant, source, position, incarnation)
-                 select projection, version, 1, 'journal', 1, {left} from projection.versions"
+                 select projection, version, 1, 'journal', 1, '{left}' from projection.versions"
             ))
             .await
             .unwrap();

@@ -12,12 +12,17 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use daybook_projection::{
-    AnswerShape, AsOf, Catalogue, ParameterKind, PrincipalScope, Queries, QueryError,
+    AnswerShape, AsOf, AsOfLimits, Catalogue, ParameterKind, PrincipalScope, Queries, QueryError,
     ReadPositions, install,
 };
 use serde_json::{Value, json};
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 use uuid::Uuid;
+
+crate::kit::in_both_layouts!(
+    hostile_parameters_show_no_other_tenant_and_change_nothing,
+    looking_back_the_login_reads_one_tenants_events_and_not_the_journal,
+);
 
 /// A login that may send queries, as `daybook migrate` makes it. Dropped before its database.
 struct QueryLogin {
@@ -48,11 +53,16 @@ impl QueryLogin {
         config
     }
 
-    async fn queries(&self) -> Queries {
+    async fn queries(&self, database: &Database) -> Queries {
         let manager = deadpool_postgres::Manager::new(self.config(), NoTls);
         let pool = deadpool_postgres::Pool::builder(manager).max_size(2).build().unwrap();
         let (positions, _task) = ReadPositions::new(self.owner.clone());
-        let (queries, _task) = Queries::new(pool, positions);
+        let (queries, _task) = Queries::with_limits(
+            pool,
+            positions,
+            AsOfLimits::default(),
+            database.journal_elsewhere(),
+        );
         queries.reload().await.unwrap();
         queries
     }
@@ -75,8 +85,9 @@ impl Drop for QueryLogin {
 }
 
 /// Two tenants with the same ids everywhere; the second one's words are all secret.
-async fn two_tenants(database: &Database, client: &Client) {
-    client
+async fn two_tenants(database: &Database) {
+    database
+        .journal
         .batch_execute("insert into journal.tenants (name, partition) values ('other', 0)")
         .await
         .unwrap();
@@ -84,7 +95,7 @@ async fn two_tenants(database: &Database, client: &Client) {
     for event in events.iter_mut().filter(|event| event.kind == "OrderPlaced").step_by(2) {
         event.data["partner_id"] = json!(Uuid::from_u128(9));
     }
-    append(client, 1, &events).await;
+    append(&database.journal, 1, &events).await;
     for event in &mut events {
         for field in ["reference", "country", "name", "reason"] {
             if event.data.get(field).is_some_and(Value::is_string) {
@@ -92,11 +103,11 @@ async fn two_tenants(database: &Database, client: &Client) {
             }
         }
     }
-    append(client, 2, &events).await;
+    append(&database.journal, 2, &events).await;
     let running = Running::start(database).await;
     running.send(journal(database, 1).await).await;
     running.send(journal(database, 2).await).await;
-    caught_up(client, &[]).await;
+    caught_up(database, &[]).await;
     running.stop().await;
 }
 
@@ -125,12 +136,11 @@ const HOSTILE: [&str; 9] = [
     "{\"$ne\": null}",
 ];
 
-#[tokio::test]
 async fn hostile_parameters_show_no_other_tenant_and_change_nothing() {
     let (database, client) = installed(&shipped()).await;
-    two_tenants(&database, &client).await;
+    two_tenants(&database).await;
     let login = QueryLogin::new(&database, &client).await;
-    let queries = login.queries().await;
+    let queries = login.queries(&database).await;
     let before = fingerprint(&client).await;
     let scope = PrincipalScope {
         customer_id: Some(Uuid::from_u128(1)),
@@ -231,8 +241,8 @@ async fn a_query_that_forgets_the_tenant_or_reaches_further_gets_nothing_by_it()
         )
         .await
         .unwrap();
-    two_tenants(&database, &client).await;
-    let queries = login.queries().await;
+    two_tenants(&database).await;
+    let queries = login.queries(&database).await;
     let declared = queries.declared();
     let ask = async |name: &str, tenant: i32| {
         let query = declared.queries.iter().find(|query| query.name == name).unwrap();
@@ -281,13 +291,13 @@ async fn a_query_that_forgets_the_tenant_or_reaches_further_gets_nothing_by_it()
     assert!(seen.is_empty(), "without a tenant nothing is seen");
 }
 
-#[tokio::test]
 async fn looking_back_the_login_reads_one_tenants_events_and_not_the_journal() {
     let (database, client) = installed(&shipped()).await;
-    two_tenants(&database, &client).await;
+    two_tenants(&database).await;
     let login = QueryLogin::new(&database, &client).await;
-    let queries = login.queries().await;
-    let head: i64 = client
+    let queries = login.queries(&database).await;
+    let head: i64 = database
+        .journal
         .query_one("select max(position) from journal.events where tenant = 1", &[])
         .await
         .unwrap()

@@ -3,10 +3,16 @@
 use std::{fs, path::Path};
 
 use crate::kit::{NewEvent, Running, append, caught_up, installed, journal, rows, until};
-use daybook_journal::Reader;
 use daybook_projection::{Catalogue, RebuildDeps, Source, install, rebuild, status};
 use serde_json::json;
 use tempfile::TempDir;
+
+crate::kit::in_both_layouts!(
+    poison_stops_one_projection_at_the_guilty_event_and_after_a_fix_it_goes_on,
+    a_rebuild_under_load_loses_nothing_and_no_reader_fails,
+    a_projection_that_hangs_holds_up_no_other_and_reads_later_what_it_missed,
+    while_a_rebuild_puts_its_rows_in_place_no_projector_moves_them,
+);
 
 /// A folder of projections made from these files.
 fn folder(projections: &[(&str, &str, &str, &str, &str)]) -> (TempDir, Catalogue) {
@@ -76,13 +82,13 @@ async fn keys_fan_out_repeat_and_vanish() {
         event("Gone", &["c", "never"], 0),
         event("Put", &[], 9),
     ];
-    append(&client, 1, &history).await;
+    append(&database.journal, 1, &history).await;
     let running = Running::start(&database).await;
     // every event alone, so that rows are inserted, updated, removed and inserted again
     for event in journal(&database, 1).await {
         running.send(vec![event]).await;
     }
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
     let expected = [
         r#"{"n": 2, "id": "b", "note": null, "steps": "1.2 ", "tenant": 1}"#,
@@ -92,6 +98,7 @@ async fn keys_fan_out_repeat_and_vanish() {
     for piece_positions in [None, Some(1), Some(2)] {
         let deps = RebuildDeps {
             config: database.config.clone(),
+            reader: database.reader(),
             feed: None,
             piece_positions,
             anew: false,
@@ -106,7 +113,7 @@ async fn keys_fan_out_repeat_and_vanish() {
 async fn a_zombie_changes_nothing() {
     let (_dir, catalogue) = two();
     let (database, client) = installed(&catalogue).await;
-    let incarnation = Reader::new(database.pool()).incarnation().await.unwrap();
+    let incarnation = database.reader().incarnation().await.unwrap();
     let schema = catalogue.projection("good").unwrap().schema();
     let statement = format!(
         "select o_moved, o_active, o_keys from {schema}.good__advance(1, $1, $2, $3,
@@ -133,22 +140,23 @@ async fn a_zombie_changes_nothing() {
     }
     assert!(!advance(2, 3, uuid::Uuid::new_v4()).await, "another history");
     assert_eq!(rows(&client, "good").await, before);
-    assert_eq!(status(&client).await.unwrap()[0].position, 2);
+    assert_eq!(status(&client, &database.reader()).await.unwrap()[0].position, 2);
 }
 
-#[tokio::test]
 async fn poison_stops_one_projection_at_the_guilty_event_and_after_a_fix_it_goes_on() {
     let (_dir, catalogue) = two();
     let (database, client) = installed(&catalogue).await;
     let mut history: Vec<_> = (1..=20).map(|n| event("Put", &["a", "b"], n)).collect();
     history[12] = event("Put", &["a"], -1);
-    append(&client, 1, &history).await;
+    append(&database.journal, 1, &history).await;
     let running = Running::start(&database).await;
     running.send(journal(&database, 1).await).await;
-    caught_up(&client, &["poisoned"]).await;
-    until("the error is recorded", || async { status(&client).await.unwrap()[1].error.is_some() })
-        .await;
-    let stopped = status(&client).await.unwrap().remove(1);
+    caught_up(&database, &["poisoned"]).await;
+    until("the error is recorded", || async {
+        status(&client, &database.reader()).await.unwrap()[1].error.is_some()
+    })
+    .await;
+    let stopped = status(&client, &database.reader()).await.unwrap().remove(1);
     let error = stopped.error.unwrap();
     assert_eq!((stopped.name.as_str(), stopped.position, stopped.head), ("poisoned", 12, 20));
     assert_eq!((error.position, error.kind.as_deref()), (Some(13), Some("Put")));
@@ -166,7 +174,7 @@ async fn poison_stops_one_projection_at_the_guilty_event_and_after_a_fix_it_goes
         .get(0);
     let fixed = source.replace("raise exception 'no negative numbers'", "r.note := 'odd'");
     client.batch_execute(&fixed).await.unwrap();
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
     assert_eq!(rows(&client, "poisoned").await, rows(&client, "good").await);
 }
@@ -189,18 +197,18 @@ async fn what_postgresql_refuses_in_a_folder_is_said_by_name() {
     }
 }
 
-#[tokio::test]
 async fn a_rebuild_under_load_loses_nothing_and_no_reader_fails() {
     let catalogue = crate::kit::shipped();
     let (database, client) = installed(&catalogue).await;
     let history = crate::kit::history::History::of_length(7, 2_000);
-    append(&client, 1, &history.events[..1_000]).await;
+    append(&database.journal, 1, &history.events[..1_000]).await;
     let running = Running::start(&database).await;
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     client.batch_execute("update analyst.stock set reserved = reserved + 1").await.unwrap();
 
     let deps = RebuildDeps {
         config: database.config.clone(),
+        reader: database.reader(),
         feed: None,
         piece_positions: Some(50),
         anew: false,
@@ -211,9 +219,8 @@ async fn a_rebuild_under_load_loses_nothing_and_no_reader_fails() {
         }
     };
     let writing = async {
-        let writer = database.client().await;
         for events in history.events[1_000..].chunks(20) {
-            append(&writer, 1, events).await;
+            append(&database.journal, 1, events).await;
             let all = journal(&database, 1).await;
             running.send(all[all.len() - events.len()..].to_vec()).await;
         }
@@ -235,18 +242,17 @@ async fn a_rebuild_under_load_loses_nothing_and_no_reader_fails() {
         }
     };
     tokio::join!(rebuilding, writing, reading);
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
     let report = rebuild(&deps, "stock", Source::Journal, &|_, _| {}).await.unwrap();
     assert_eq!(report.changed_rows, 0);
 }
 
-#[tokio::test]
 async fn a_projection_that_hangs_holds_up_no_other_and_reads_later_what_it_missed() {
     let (_dir, catalogue) = two();
     let (database, client) = installed(&catalogue).await;
     let history: Vec<_> = (1..=60).map(|n| event("Put", &["a", "b"], n)).collect();
-    append(&client, 1, &history).await;
+    append(&database.journal, 1, &history).await;
     let mut holder = database.client().await;
     let held = holder.transaction().await.unwrap();
     held.batch_execute("lock table analyst.poisoned in access exclusive mode").await.unwrap();
@@ -256,21 +262,20 @@ async fn a_projection_that_hangs_holds_up_no_other_and_reads_later_what_it_misse
     for event in journal(&database, 1).await {
         running.send(vec![event]).await;
     }
-    caught_up(&client, &["poisoned"]).await;
-    assert_eq!(status(&client).await.unwrap()[1].position, 0);
+    caught_up(&database, &["poisoned"]).await;
+    assert_eq!(status(&client, &database.reader()).await.unwrap()[1].position, 0);
     held.commit().await.unwrap();
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
     assert_eq!(rows(&client, "poisoned").await, rows(&client, "good").await);
 }
 
-#[tokio::test]
 async fn while_a_rebuild_puts_its_rows_in_place_no_projector_moves_them() {
     let (_dir, catalogue) = two();
     let (database, client) = installed(&catalogue).await;
-    append(&client, 1, &[event("Put", &["a", "b"], 1)]).await;
+    append(&database.journal, 1, &[event("Put", &["a", "b"], 1)]).await;
     let running = Running::start(&database).await;
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     let waiting = async || -> i64 {
         let sql = "select count(*) from pg_stat_activity
                    where datname = current_database() and wait_event_type = 'Lock'";
@@ -284,6 +289,7 @@ async fn while_a_rebuild_puts_its_rows_in_place_no_projector_moves_them() {
     held.batch_execute("select from analyst.good where id = 'a' for update").await.unwrap();
     let deps = RebuildDeps {
         config: database.config.clone(),
+        reader: database.reader(),
         feed: None,
         piece_positions: None,
         anew: false,
@@ -291,13 +297,13 @@ async fn while_a_rebuild_puts_its_rows_in_place_no_projector_moves_them() {
     let rebuilding =
         tokio::spawn(async move { rebuild(&deps, "good", Source::Journal, &|_, _| {}).await });
     until("the rebuild waits", async || waiting().await == 1).await;
-    append(&client, 1, &[event("Put", &["b"], 1)]).await;
+    append(&database.journal, 1, &[event("Put", &["b"], 1)]).await;
     running.send(journal(&database, 1).await).await;
     until("the projector waits too", async || waiting().await == 2).await;
 
     held.commit().await.unwrap();
     assert_eq!(rebuilding.await.unwrap().unwrap().changed_rows, 1);
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
     assert_eq!(rows(&client, "good").await, rows(&client, "poisoned").await);
 }

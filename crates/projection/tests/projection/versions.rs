@@ -4,7 +4,7 @@
 use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
 
 use crate::kit::folder::{APPLY, Folder, QUERY, TABLE, TOML, put};
-use crate::kit::{Database, Running, append, caught_up, installed, journal, rows, until};
+use crate::kit::{Database, Running, append, caught_up, connect, installed, journal, rows, until};
 use daybook_projection::{
     Catalogue, Change, LifecycleError, PrincipalScope, Queries, QueryError, ReadPositions,
     RebuildDeps, Source, VersionState, add, drop_projection, drop_version, install, rebuild,
@@ -14,6 +14,11 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
+
+crate::kit::in_both_layouts!(
+    versions_change_under_load_and_no_query_fails_or_goes_back,
+    a_version_that_is_behind_is_not_switched_to,
+);
 
 /// Queries that follow the database, as in `serve`.
 struct Serving {
@@ -72,8 +77,14 @@ fn clients(serving: &Serving, stop: &CancellationToken) -> Vec<JoinHandle<u32>> 
     (0..4).map(|_| client()).collect()
 }
 
-async fn states(client: &Client) -> Vec<(VersionState, i64)> {
-    status(client).await.unwrap().iter().map(|s| (s.state, s.position)).collect()
+async fn states(database: &Database) -> Vec<(VersionState, i64)> {
+    let client = database.client().await;
+    status(&client, &database.reader())
+        .await
+        .unwrap()
+        .iter()
+        .map(|s| (s.state, s.position))
+        .collect()
 }
 
 async fn schemas(client: &Client) -> i64 {
@@ -81,7 +92,6 @@ async fn schemas(client: &Client) -> i64 {
     client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn versions_change_under_load_and_no_query_fails_or_goes_back() {
     let folder = Folder::new();
     let (database, mut client) = installed(&folder.load()).await;
@@ -95,11 +105,10 @@ async fn versions_change_under_load_and_no_query_fails_or_goes_back() {
     asking.extend(clients(&deaf, &stop));
 
     let writing = {
-        let (writer, stop) = (database.client().await, stop.clone());
+        let (writer, stop) = (connect(&database.journal_config).await, stop.clone());
         let running = Arc::clone(&running);
-        let pool = database.pool();
+        let reader = database.reader();
         tokio::spawn(async move {
-            let reader = daybook_journal::Reader::new(pool);
             let mut head = 0;
             while !stop.is_cancelled() {
                 let batch: Vec<_> = (0..20).map(|n| put(["a", "b", "c"][n % 3], 1)).collect();
@@ -114,12 +123,12 @@ async fn versions_change_under_load_and_no_query_fails_or_goes_back() {
     };
     // forward, by itself, again and again; and back by hand
     for round in 1..=4 {
-        let before = states(&client).await.len();
+        let before = states(&database).await.len();
         folder.write("apply.sql", &format!("{APPLY} -- {round}"));
         let done = install(&mut client, &folder.load()).await.unwrap();
         assert_eq!(done[0].change, Change::Version);
         until("the new version answers", async || {
-            let now = states(&client).await;
+            let now = states(&database).await;
             now.len() == before + 1 && now.iter().all(|(state, _)| *state != VersionState::Building)
         })
         .await;
@@ -135,6 +144,7 @@ async fn versions_change_under_load_and_no_query_fails_or_goes_back() {
         assert_eq!(switch(&client, "sums", Some(&old)).await.unwrap(), old);
         let deps = RebuildDeps {
             config: database.config.clone(),
+            reader: database.reader(),
             feed: None,
             piece_positions: Some(500),
             anew: false,
@@ -149,7 +159,7 @@ async fn versions_change_under_load_and_no_query_fails_or_goes_back() {
     for client in asking {
         assert!(client.await.unwrap() > 20, "it was asked all the time");
     }
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     assert_eq!(schemas(&client).await, 1);
     let all: i64 =
         client.query_one("select sum(n)::bigint from analyst.sums", &[]).await.unwrap().get(0);
@@ -158,13 +168,12 @@ async fn versions_change_under_load_and_no_query_fails_or_goes_back() {
     Arc::into_inner(running).unwrap().stop().await;
 }
 
-#[tokio::test]
 async fn a_version_that_is_behind_is_not_switched_to() {
     let folder = Folder::new();
     let (database, mut client) = installed(&folder.load()).await;
-    append(&client, 1, &[put("a", 1), put("b", 2)]).await;
+    append(&database.journal, 1, &[put("a", 1), put("b", 2)]).await;
     let running = Running::start(&database).await;
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
     let serving = Serving::new(&database).await;
     // and a process that notices nothing but by what its queries answer
@@ -184,15 +193,15 @@ async fn a_version_that_is_behind_is_not_switched_to() {
     assert_eq!(serving.sums().await.unwrap(), before);
 
     let running = Running::start(&database).await;
-    until("it has caught up", async || states(&client).await[1] == (VersionState::Building, 2))
+    until("it has caught up", async || states(&database).await[1] == (VersionState::Building, 2))
         .await;
     // it was not to be switched to by itself, and is not
-    append(&client, 1, &[put("a", 1)]).await;
+    append(&database.journal, 1, &[put("a", 1)]).await;
     running.send(journal(&database, 1).await).await;
-    until("both follow on", async || states(&client).await.iter().all(|(_, at)| *at == 3)).await;
-    assert_eq!(states(&client).await, [(VersionState::Active, 3), (VersionState::Building, 3)]);
+    until("both follow on", async || states(&database).await.iter().all(|(_, at)| *at == 3)).await;
+    assert_eq!(states(&database).await, [(VersionState::Active, 3), (VersionState::Building, 3)]);
     switch(&client, "sums", None).await.unwrap();
-    assert_eq!(states(&client).await[1].0, VersionState::Retired);
+    assert_eq!(states(&database).await[1].0, VersionState::Retired);
     let (position, json) = ask(&deaf).await.unwrap();
     assert_eq!(serving.sums().await.unwrap(), (position, json.clone()));
     let items: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -206,7 +215,7 @@ async fn projections_come_and_go_while_everything_runs() {
     let folder = Folder::new();
     let database = Database::new().await;
     let mut client = database.client().await;
-    append(&client, 1, &[put("a", 1), put("b", 2)]).await;
+    append(&database.journal, 1, &[put("a", 1), put("b", 2)]).await;
     let running = Running::start(&database).await;
     let serving = Serving::new(&database).await;
     let mut generation = serving.queries.changed();
@@ -215,7 +224,7 @@ async fn projections_come_and_go_while_everything_runs() {
     let done = add(&mut client, &folder.load().projections()[0], true).await.unwrap();
     assert_eq!(done.change, Change::New);
     generation.changed().await.unwrap();
-    until("it is built", async || states(&client).await == [(VersionState::Active, 2)]).await;
+    until("it is built", async || states(&database).await == [(VersionState::Active, 2)]).await;
     assert_eq!(serving.sums().await.unwrap().0, 2);
 
     // another query over the same rows: the same version
@@ -235,7 +244,7 @@ async fn projections_come_and_go_while_everything_runs() {
     drop_projection(&mut client, "sums").await.unwrap();
     assert!(matches!(serving.sums().await, Err(QueryError::Unknown(_))));
     assert_eq!(schemas(&client).await, 0);
-    assert!(states(&client).await.is_empty());
+    assert!(states(&database).await.is_empty());
     running.stop().await;
 }
 

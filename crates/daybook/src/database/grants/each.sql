@@ -1,22 +1,10 @@
 -- A role starts from nothing, so that what an earlier version granted too much is gone.
-revoke all on all tables in schema journal, identity, feed, projection, sandbox, analyst
+revoke all on all tables in schema {schemas}
     from {role};
-revoke all on all routines in schema journal, identity, feed, projection, sandbox, analyst
+revoke all on all routines in schema {schemas}
     from {role};
-revoke all on schema journal, identity, feed, projection, sandbox, analyst from {role};
+revoke all on schema {schemas} from {role};
 alter default privileges in schema analyst revoke all on tables from {role};
--- What it may in the schemas of read models is in projection.grantees.
-delete from projection.grantees where role = $role${role}$role$;
-do $$
-declare
-    of_version text;
-begin
-    for of_version in select schema from projection.versions loop
-        execute format('revoke all on all tables in schema %I from %s', of_version, $role${role}$role$);
-        execute format('revoke all on all routines in schema %I from %s', of_version, $role${role}$role$);
-        execute format('revoke all on schema %I from %s', of_version, $role${role}$role$);
-    end loop;
-end $$;
 grant connect on database {database} to {role};
 -- Old events are read in their current form by whoever reads events: pure functions, which a view
 -- calls with the rights of whoever asks it.

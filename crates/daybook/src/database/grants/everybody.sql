@@ -1,21 +1,11 @@
 -- Nothing here belongs to everybody: each role has what its own file grants, and no more.
 revoke all on database {database} from public;
 revoke create on schema public from public;
-revoke all on schema journal, identity, feed, projection, sandbox, analyst from public;
-revoke all on all tables in schema journal, identity, feed, projection, sandbox, analyst
+revoke all on schema {schemas} from public;
+revoke all on all tables in schema {schemas}
     from public;
-revoke all on all routines in schema journal, identity, feed, projection, sandbox, analyst
+revoke all on all routines in schema {schemas}
     from public;
-do $$
-declare
-    of_version text;
-begin
-    for of_version in select schema from projection.versions loop
-        execute format('revoke all on schema %I from public', of_version);
-        execute format('revoke all on all tables in schema %I from public', of_version);
-        execute format('revoke all on all routines in schema %I from public', of_version);
-    end loop;
-end $$;
 -- What a later migration makes is nobody's either, until the files here say whose.
 alter default privileges revoke execute on routines from public;
 

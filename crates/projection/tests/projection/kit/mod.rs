@@ -14,11 +14,48 @@ use tokio_postgres::{Client, Config, NoTls};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// A fresh database with the journal's and the engine's tables.
+/// Where the read models of a test live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// In the journal's database.
+    Same,
+    /// In a database of their own.
+    Separate,
+}
+
+tokio::task_local! {
+    pub(crate) static LAYOUT: Layout;
+}
+
+/// Makes two tests of each of these functions: with the read models in the journal's database, and
+/// in one of their own.
+macro_rules! in_both_layouts {
+    ($($test:ident),+ $(,)?) => {
+        mod same_database {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                $crate::kit::LAYOUT.scope($crate::kit::Layout::Same, super::$test()).await;
+            })+
+        }
+        mod separate_databases {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                $crate::kit::LAYOUT.scope($crate::kit::Layout::Separate, super::$test()).await;
+            })+
+        }
+    };
+}
+pub(crate) use in_both_layouts;
+
+/// Fresh databases with the journal's and the engine's tables.
 pub(crate) struct Database {
+    /// Of the read models.
     pub(crate) config: Config,
+    pub(crate) journal_config: Config,
+    /// Of the journal.
+    pub(crate) journal: Client,
     admin: Config,
-    name: String,
+    names: Vec<String>,
 }
 
 impl Database {
@@ -28,45 +65,85 @@ impl Database {
              run ./scripts/test, which starts one",
         );
         let admin: Config = url.parse().expect("DAYBOOK_TEST_DATABASE_URL must be a database URL");
-        let name = format!("daybook_projection_{}", uuid::Uuid::new_v4().simple());
-        connect(&admin).await.batch_execute(&format!("create database {name}")).await.unwrap();
-        let mut config = admin.clone();
-        config.dbname(&name);
-        let mut client = connect(&config).await;
-        daybook_journal::migrate(&mut client).await.unwrap();
-        daybook_projection::migrate(&mut client).await.unwrap();
-        upcasters().install(&client).await.unwrap();
-        client
+        let server = connect(&admin).await;
+        let mut names = Vec::new();
+        let mut create = async || {
+            let name = format!("daybook_projection_{}", uuid::Uuid::new_v4().simple());
+            server.batch_execute(&format!("create database {name}")).await.unwrap();
+            let mut config = admin.clone();
+            config.dbname(&name);
+            names.push(name);
+            config
+        };
+        let journal_config = create().await;
+        let mut journal = connect(&journal_config).await;
+        daybook_journal::migrate(&mut journal).await.unwrap();
+        journal
             .batch_execute("insert into journal.tenants (name, partition) values ('main', 0)")
             .await
             .unwrap();
-        Self { config, admin, name }
+        let layout = LAYOUT.try_with(|layout| *layout).unwrap_or(Layout::Same);
+        let config = match layout {
+            Layout::Same => journal_config.clone(),
+            Layout::Separate => create().await,
+        };
+        let mut client = connect(&config).await;
+        daybook_projection::migrate(&mut client).await.unwrap();
+        match layout {
+            Layout::Same => upcasters().install(&client).await.unwrap(),
+            Layout::Separate => upcasters().install_alone(&client).await.unwrap(),
+        }
+        Self { config, journal_config, journal, admin, names }
     }
 
+    /// A connection to the read models.
     pub(crate) async fn client(&self) -> Client {
         connect(&self.config).await
     }
 
+    /// Connections to the read models.
     pub(crate) fn pool(&self) -> deadpool_postgres::Pool {
-        let manager = deadpool_postgres::Manager::new(self.config.clone(), NoTls);
-        deadpool_postgres::Pool::builder(manager).max_size(4).build().unwrap()
+        pool(&self.config)
     }
+
+    /// Connections to the journal.
+    pub(crate) fn journal_pool(&self) -> deadpool_postgres::Pool {
+        pool(&self.journal_config)
+    }
+
+    /// The same, where it is in another database than the read models.
+    pub(crate) fn journal_elsewhere(&self) -> Option<Reader> {
+        (self.names.len() > 1).then(|| self.reader())
+    }
+
+    /// Reads the journal.
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::new(self.journal_pool())
+    }
+}
+
+fn pool(config: &Config) -> deadpool_postgres::Pool {
+    let manager = deadpool_postgres::Manager::new(config.clone(), NoTls);
+    deadpool_postgres::Pool::builder(manager).max_size(4).build().unwrap()
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let (admin, name) = (self.admin.clone(), self.name.clone());
+        let (admin, names) = (self.admin.clone(), self.names.clone());
         // its own thread and runtime: drop can't wait in the test's
         let dropped = std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(
                 async {
                     let client = connect(&admin).await;
-                    client.batch_execute(&format!("drop database {name} with (force)")).await
+                    for name in names {
+                        let drop = format!("drop database {name} with (force)");
+                        client.batch_execute(&drop).await.unwrap();
+                    }
                 },
-            )
+            );
         });
         let ended = dropped.join().is_ok() || std::thread::panicking();
-        assert!(ended, "database {} could not be dropped", self.name);
+        assert!(ended, "databases {:?} could not be dropped", self.names);
     }
 }
 
@@ -143,7 +220,7 @@ pub(crate) async fn installed(catalogue: &Catalogue) -> (Database, Client) {
 
 /// Everything in the journal of a tenant.
 pub(crate) async fn journal(database: &Database, tenant: i32) -> Vec<StoredEvent> {
-    let reader = Reader::new(database.pool());
+    let reader = database.reader();
     reader.events(tenant, 0, i64::MAX, &EventFilter::default()).await.unwrap()
 }
 
@@ -157,7 +234,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(database: &Database) -> Self {
-        let reader = Reader::new(database.pool());
+        let reader = database.reader();
         let incarnation = reader.incarnation().await.unwrap();
         let settings = ProjectorSettings {
             heal_after: Duration::from_millis(300),
@@ -196,9 +273,10 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: i
 }
 
 /// Waits until every projection but these stands at the journal's head.
-pub(crate) async fn caught_up(client: &Client, except: &[&str]) {
+pub(crate) async fn caught_up(database: &Database, except: &[&str]) {
+    let (client, reader) = (database.client().await, database.reader());
     until("every projection at the head", || async {
-        status(client)
+        status(&client, &reader)
             .await
             .unwrap()
             .iter()
