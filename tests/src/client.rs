@@ -49,6 +49,34 @@ impl Answer {
     }
 }
 
+/// A stream of server-sent events.
+#[derive(Debug)]
+pub struct Followed {
+    response: reqwest::Response,
+    read: Vec<u8>,
+}
+
+impl Followed {
+    /// The next event's data; events without are passed over.
+    ///
+    /// # Panics
+    /// When the stream ends, or the connection fails.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            if let Some(end) = self.read.windows(2).position(|two| two == b"\n\n") {
+                let event: Vec<u8> = self.read.drain(..end + 2).collect();
+                let event = String::from_utf8(event).expect("UTF-8");
+                if let Some(data) = event.lines().find_map(|line| line.strip_prefix("data: ")) {
+                    return serde_json::from_str(data).expect("JSON");
+                }
+                continue;
+            }
+            let more = self.response.chunk().await.expect("the connection holds");
+            self.read.extend_from_slice(&more.expect("the stream goes on"));
+        }
+    }
+}
+
 impl Client {
     /// A client of the server at `url`; an empty key sends none.
     pub fn new(url: &str, key: &str) -> Self {
@@ -132,6 +160,18 @@ impl Client {
     /// When the connection fails.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], Vec::new()).await.expect("the server can be reached")
+    }
+
+    /// Opens a stream of server-sent events.
+    ///
+    /// # Panics
+    /// When it is refused, or the connection fails.
+    pub async fn follow(&self, path: &str) -> Followed {
+        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.key);
+        let response = request.header("accept", "text/event-stream").send().await;
+        let response = response.expect("the server can be reached");
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        Followed { response, read: Vec::new() }
     }
 
     /// Gets a path, no older than a position.

@@ -12,7 +12,7 @@ mod process;
 mod shop;
 mod wait;
 
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, Followed};
 pub use cluster::{Cluster, Standby};
 pub use environment::Environment;
 pub use installation::{Installation, Role};

@@ -8,6 +8,7 @@ use daybook_journal::{EventFilter, Reader, StoredEvent};
 use daybook_projection::{
     Catalogue, Projector, ProjectorSettings, RebuildDeps, Source, install, rebuild, status,
 };
+use futures::SinkExt;
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_postgres::{Client, Config, NoTls};
@@ -199,6 +200,7 @@ impl Database {
         let (mut folded, mut by_streams) = (BTreeMap::new(), BTreeMap::new());
         for projection in catalogue.projections() {
             let (name, schema) = (&projection.name, projection.schema());
+            self.copy_journal(&projection.events, position).await;
             let whole = format!("{schema}.{name}__as_of(1, $1)");
             folded.insert(name.clone(), self.rows_of(&whole, position).await);
             let [column, streams] = match name.as_str() {
@@ -214,7 +216,25 @@ impl Database {
             );
             by_streams.insert(name.clone(), self.rows_of(&each, position).await);
         }
+        self.client.batch_execute("rollback").await.unwrap();
         [folded, by_streams]
+    }
+
+    /// Begins a transaction in which the read models' database has the journal up to a position.
+    async fn copy_journal(&self, kinds: &[String], until: i64) {
+        let begin = "rollback; select projection.open_scratch(); begin";
+        self.client.batch_execute(begin).await.unwrap();
+        if self.names.len() == 1 {
+            return;
+        }
+        let mut events = self.reader().copy_events(1, 0, until, kinds).await.unwrap();
+        let into = "copy pg_temp.daybook_events from stdin (format binary)";
+        let sink = self.client.copy_in(into).await.unwrap();
+        tokio::pin!(sink);
+        while let Some(bytes) = events.next().await.unwrap() {
+            sink.send(bytes).await.unwrap();
+        }
+        sink.finish().await.unwrap();
     }
 
     async fn rows_of(&self, relation: &str, position: i64) -> Vec<String> {

@@ -47,7 +47,7 @@ async fn rows_that_differ_are_told_by_key_at_one_position() {
     let mut turned = Vec::new();
     let report =
         diff(&database.config, &reader, "sums", Some(&building), Some(&active), &mut |row| {
-            turned.push(row)
+            turned.push(row);
         })
         .await
         .unwrap();
