@@ -4,7 +4,7 @@ use daybook_journal::{EventsCopy, JournalError, Reader};
 use futures::SinkExt;
 use tokio_postgres::{Client, GenericClient};
 
-use crate::{definition::Definition, install::database_detail};
+use crate::{definition::Definition, install::database_detail, queries::QueryError};
 
 /// The session's table of copied events, empty at the beginning of each transaction.
 const SCRATCH: &str = "pg_temp.daybook_events";
@@ -18,6 +18,15 @@ pub(crate) enum CopyError {
     /// The journal can't be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+impl From<CopyError> for QueryError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Database(error) => error.into(),
+            CopyError::Journal(error) => error.into(),
+        }
+    }
 }
 
 /// Where set-based functions find events.

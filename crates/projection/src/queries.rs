@@ -21,7 +21,6 @@ use uuid::Uuid;
 use crate::{
     as_of::{AsOfLimits, Folds},
     catalogue::Catalogue,
-    copied::CopyError,
     definition::{AnswerShape, BOUND, DeclaredQuery, Definition, PAGING},
     lexer,
     notify::ReadPositions,
@@ -146,15 +145,6 @@ pub enum QueryError {
     /// The journal, which is in another database, can't be read.
     #[error("query: {0}")]
     Journal(#[from] JournalError),
-}
-
-impl From<CopyError> for QueryError {
-    fn from(error: CopyError) -> Self {
-        match error {
-            CopyError::Database(error) => error.into(),
-            CopyError::Journal(error) => error.into(),
-        }
-    }
 }
 
 impl From<tokio_postgres::Error> for QueryError {
