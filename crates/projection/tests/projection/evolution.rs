@@ -88,7 +88,7 @@ async fn what_an_upcaster_concerns_is_folded_again_with_it_and_nothing_else() {
     })
     .await;
     // It answers from shortly before the head on.
-    caught_up(&client, &[]).await;
+    caught_up(&database, &[]).await;
     running.stop().await;
     let others = "select sum(case type when 'StockShipped' then -1 else 1 end
                              * (data->>'quantity')::bigint)::bigint
