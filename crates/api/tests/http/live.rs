@@ -85,6 +85,14 @@ async fn somebody_elses_order_has_no_stream_as_it_has_no_page() {
     let stream = send(follow(&api, &format!("{path}/live"), &partner).await).await;
     stream.problem(403, "forbidden");
     send(follow(&api, &format!("{path}/live"), "").await).await.problem(401, "unauthenticated");
+    // Whatever they have tried, its owner still sees it.
+    let cancel = json!({"order_id": order_id, "reason": "changed my mind"});
+    send(api.command_of(&api.customer, "CancelOrder", "cancel", &cancel)).await.ok();
+    let changed = owners.next().await.unwrap();
+    assert_eq!(
+        (changed.name.as_str(), &changed.json()["status"]),
+        ("message", &json!("cancelled"))
+    );
     api.stop().await;
 }
 
