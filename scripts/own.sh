@@ -33,7 +33,7 @@ cargo build --release -p daybook --manifest-path "$root/Cargo.toml" >&2
 target=$(cargo metadata --manifest-path "$root/Cargo.toml" --format-version 1 --no-deps 2>/dev/null |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 bin=${target:-$root/target}/release/daybook
-unset DATABASE_URL KAFKA_BROKERS DAYBOOK_DATABASE_URL DAYBOOK_KAFKA_BROKERS
+unset DATABASE_URL KAFKA_BROKERS DAYBOOK_DATABASE_URL DAYBOOK_KAFKA_BROKERS DAYBOOK_READ_DATABASE_URL
 "$root/scripts/services" start --home "$home" >&2
 # shellcheck source=/dev/null
 . "$home/services.env"
@@ -47,7 +47,8 @@ export DAYBOOK_LISTEN=127.0.0.1:$port
 # start_role NAME: a process of its own, with a login of its own.
 start_role() {
     start_process "$home/$1.pid" "$home/$1.log" \
-        env DATABASE_URL="$(without_login "$DATABASE_URL")" "$bin" "$1"
+        env DATABASE_URL="$(without_login "$DATABASE_URL")" \
+        DAYBOOK_READ_DATABASE_URL="$(without_login "${DAYBOOK_READ_DATABASE_URL:-}")" "$bin" "$1"
     roles[$1]=$(cat -- "$home/$1.pid")
 }
 wait_ready() {

@@ -2,7 +2,8 @@
 //! hand-written GROUP BY that makes the same rows of the same table.
 //!
 //! `scripts/bench fold --json` starts a PostgreSQL and runs this; it prints one JSON object for
-//! each projection.
+//! each projection and layout: with the read models beside the journal, and in a database of their
+//! own on the same server.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are printed")]
 
@@ -13,6 +14,7 @@ use daybook_commands::schemas;
 use daybook_journal::{EventFilter, Reader, StoredEvent};
 use daybook_projection::{Catalogue, Definition, MeasuredFold, RebuildDeps, Source};
 use deadpool_postgres::{Manager, Pool};
+use futures::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -32,6 +34,9 @@ struct Arguments {
     /// Only these projections
     #[arg(long, value_delimiter = ',')]
     projections: Vec<String>,
+    /// Where the read models live: beside the journal (same), in a database of their own (separate)
+    #[arg(long, value_delimiter = ',', default_values = ["same", "separate"])]
+    layout: Vec<String>,
     /// Runs of floor and rebuild; the fastest counts, of both
     #[arg(long, default_value_t = 2)]
     runs: usize,
@@ -43,10 +48,14 @@ struct Arguments {
     bench: bool,
 }
 
-/// A database with the history, where one projection after the other is measured.
+/// A journal with the history, and a database where one projection after the other is measured.
 struct Measured {
+    layout: String,
+    /// Of the read models.
     config: Config,
     client: Client,
+    /// Of the journal, where the floor is made.
+    journal: Client,
     reader: Reader,
     head: i64,
 }
@@ -56,48 +65,91 @@ async fn main() -> Result<(), Failed> {
     let arguments = Arguments::parse();
     let url = std::env::var("DATABASE_URL").map_err(|_| "run scripts/bench fold")?;
     let admin: Config = url.parse()?;
-    let name = format!("bench_{}", uuid::Uuid::new_v4().simple());
-    connect(&admin).await?.batch_execute(&format!("create database {name}")).await?;
-    let mut config = admin.clone();
-    config.dbname(&name);
-
     let catalogue = Catalogue::load(&arguments.folder)?.reading(&schemas::upcasters());
-    let measured = Measured::prepare(config, &catalogue, arguments.orders).await?;
+    let journal = new_database(&admin).await?;
+    write_history(&journal, arguments.orders).await?;
     let mut unequal = Vec::new();
-    for definition in catalogue.projections() {
-        let wanted =
-            arguments.projections.is_empty() || arguments.projections.contains(&definition.name);
-        if wanted && !measured.measure(definition, arguments.runs).await? {
-            unequal.push(definition.name.clone());
+    for layout in &arguments.layout {
+        let config = match layout.as_str() {
+            "same" => journal.clone(),
+            "separate" => new_database(&admin).await?,
+            other => return Err(format!("there is no layout {other}").into()),
+        };
+        let measured = Measured::prepare(layout, &journal, config.clone(), &catalogue).await?;
+        for definition in catalogue.projections() {
+            let name = &definition.name;
+            let wanted = arguments.projections.is_empty() || arguments.projections.contains(name);
+            if wanted && !measured.measure(definition, arguments.runs).await? {
+                unequal.push(format!("{name} ({layout})"));
+            }
+        }
+        drop(measured);
+        if layout == "separate" {
+            drop_database(&admin, &config).await?;
         }
     }
-    drop(measured);
-    let drop = format!("drop database {name} with (force)");
-    connect(&admin).await?.batch_execute(&drop).await?;
+    drop_database(&admin, &journal).await?;
     if unequal.is_empty() {
         return Ok(());
     }
     Err(format!("rows differ from the GROUP BY's: {}", unequal.join(", ")).into())
 }
 
+/// Makes a database of its own.
+async fn new_database(admin: &Config) -> Result<Config, Failed> {
+    let name = format!("bench_{}", uuid::Uuid::new_v4().simple());
+    connect(admin).await?.batch_execute(&format!("create database {name}")).await?;
+    let mut config = admin.clone();
+    config.dbname(&name);
+    Ok(config)
+}
+
+async fn drop_database(admin: &Config, of: &Config) -> Result<(), Failed> {
+    let name = of.get_dbname().ok_or("a database without a name")?;
+    let drop = format!("drop database {name} with (force)");
+    Ok(connect(admin).await?.batch_execute(&drop).await?)
+}
+
+fn reader(journal: &Config) -> Result<Reader, Failed> {
+    let pool = Pool::builder(Manager::new(journal.clone(), NoTls)).max_size(2).build()?;
+    Ok(Reader::new(pool))
+}
+
+/// Makes a journal with the history of so many orders.
+async fn write_history(journal: &Config, orders: u32) -> Result<(), Failed> {
+    let mut client = connect(journal).await?;
+    daybook_journal::migrate(&mut client).await?;
+    schemas::upcasters().install(&client).await?;
+    let reader = reader(journal)?;
+    reader.add_tenant("main", 1).await?;
+    eprintln!("fold: writing the history of {orders} orders");
+    let history = include_str!("history.sql").replace("$ORDERS", &orders.to_string());
+    client.batch_execute(&history).await?;
+    client.batch_execute("vacuum analyze journal.events").await?;
+    eprintln!("fold: {} events", reader.head(TENANT).await?);
+    Ok(())
+}
+
 impl Measured {
-    async fn prepare(config: Config, catalogue: &Catalogue, orders: u32) -> Result<Self, Failed> {
+    async fn prepare(
+        layout: &str,
+        journal: &Config,
+        config: Config,
+        catalogue: &Catalogue,
+    ) -> Result<Self, Failed> {
         let mut client = connect(&config).await?;
-        daybook_journal::migrate(&mut client).await?;
         daybook_projection::migrate(&mut client).await?;
-        schemas::upcasters().install(&client).await?;
-        let pool = Pool::builder(Manager::new(config.clone(), NoTls)).max_size(2).build()?;
-        let reader = Reader::new(pool);
-        reader.add_tenant("main", 1).await?;
+        if layout == "separate" {
+            schemas::upcasters().install_alone(&client).await?;
+        }
         daybook_projection::install(&mut client, catalogue).await?;
-        eprintln!("fold: writing the history of {orders} orders");
-        let history = include_str!("history.sql").replace("$ORDERS", &orders.to_string());
-        client.batch_execute(&history).await?;
-        client.batch_execute("vacuum analyze journal.events").await?;
-        client.batch_execute("set jit = off; set work_mem = '64MB'; set timezone = 'UTC'").await?;
+        let (reader, journal) = (reader(journal)?, connect(journal).await?);
+        for client in [&client, &journal] {
+            let settings = "set jit = off; set work_mem = '64MB'; set timezone = 'UTC'";
+            client.batch_execute(settings).await?;
+        }
         let head = reader.head(TENANT).await?;
-        eprintln!("fold: {head} events");
-        Ok(Self { config, client, reader, head })
+        Ok(Self { layout: layout.to_owned(), config, client, journal, reader, head })
     }
 
     /// Prints one projection's figures; whether its rows are those of the floor, each time.
@@ -143,7 +195,7 @@ impl Measured {
             json!({
                 "bench": "fold",
                 "projection": name,
-                "layout": "same",
+                "layout": self.layout,
                 "events": self.head,
                 "rows": self.count(&table(definition)).await?,
                 "equal": differing == 0,
@@ -164,9 +216,9 @@ impl Measured {
     /// Makes the floor's table; seconds of the GROUP BY alone, and with the indexes that the
     /// projection's table has.
     async fn floor(&self, definition: &Definition, query: &str) -> Result<(f64, f64), Failed> {
-        self.client.batch_execute("drop table if exists floor; checkpoint").await?;
+        self.journal.batch_execute("drop table if exists floor; checkpoint").await?;
         let started = Instant::now();
-        self.client.batch_execute(&format!("create table floor as {query}")).await?;
+        self.journal.batch_execute(&format!("create table floor as {query}")).await?;
         let grouped = started.elapsed().as_secs_f64();
         let indexes = self
             .client
@@ -181,9 +233,30 @@ impl Measured {
             let (before, after) = made.split_once(" USING ").ok_or("an index without a method")?;
             let unique = if before.contains("UNIQUE") { "unique" } else { "" };
             let index = format!("create {unique} index on floor using {after}");
-            self.client.batch_execute(&index).await?;
+            self.journal.batch_execute(&index).await?;
         }
-        Ok((grouped, started.elapsed().as_secs_f64()))
+        let whole = started.elapsed().as_secs_f64();
+        self.bring_floor(definition).await?;
+        Ok((grouped, whole))
+    }
+
+    /// Copies the floor's rows to where the projection's are, to be compared there.
+    async fn bring_floor(&self, definition: &Definition) -> Result<(), Failed> {
+        if self.layout == "same" {
+            return Ok(());
+        }
+        let empty = format!(
+            "drop table if exists floor; create table floor as table {} with no data",
+            table(definition)
+        );
+        self.client.batch_execute(&empty).await?;
+        let mut rows = Box::pin(self.journal.copy_out("copy floor to stdout").await?);
+        let mut floor = Box::pin(self.client.copy_in("copy floor from stdin").await?);
+        while let Some(bytes) = rows.next().await {
+            floor.send(bytes?).await?;
+        }
+        floor.as_mut().finish().await?;
+        Ok(())
     }
 
     /// How many rows the projection and the floor don't share.
