@@ -30,6 +30,27 @@ pub fn to_vec(value: &Value) -> Result<Vec<u8>, RuleBroken> {
     Ok(out)
 }
 
+/// The RFC 8785 form of an object of texts, those that are there, whose names are given in order.
+pub(crate) fn object_of_texts<const N: usize>(
+    members: [(&'static str, Option<&str>); N],
+) -> Result<Vec<u8>, RuleBroken> {
+    debug_assert!(members.is_sorted_by_key(|(name, _)| *name));
+    let mut out = Vec::with_capacity(320);
+    out.push(b'{');
+    for (name, text) in members {
+        let Some(text) = text else { continue };
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        write_string(text, &mut out).map_err(|broken| below(&broken, name))?;
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
 fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), RuleBroken> {
     match value {
         Value::Null => out.extend_from_slice(b"null"),

@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::canonical::{RuleBroken, object_of_texts};
+
 /// A shop with a total order of its own. `id` is local to one database, `name` is for ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
@@ -61,4 +63,48 @@ pub struct Meta {
     /// W3C trace context of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+}
+
+impl Meta {
+    /// Its RFC 8785 form.
+    pub(crate) fn to_canonical(&self) -> Result<Vec<u8>, RuleBroken> {
+        let mut buffers = [[0; uuid::fmt::Hyphenated::LENGTH]; 2];
+        let [command_id, correlation] = &mut buffers;
+        // In the order of the members' names.
+        object_of_texts([
+            ("actor", Some(self.actor.as_str())),
+            ("causation", self.causation.as_deref()),
+            ("command", Some(self.command.as_str())),
+            ("command_id", Some(&*self.command_id.hyphenated().encode_lower(command_id))),
+            ("correlation", Some(&*self.correlation.hyphenated().encode_lower(correlation))),
+            ("key", Some(self.key.as_str())),
+            ("traceparent", self.traceparent.as_deref()),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canonical;
+
+    #[test]
+    fn canonical_meta_is_what_any_reader_of_its_json_makes_of_it() {
+        let mut meta = Meta {
+            actor: "key:\"€\"\n".to_owned(),
+            command_id: Uuid::from_u128(1 << 127),
+            command: "PlaceOrder".to_owned(),
+            key: "k-1".to_owned(),
+            correlation: Uuid::from_u128(u128::MAX),
+            causation: None,
+            traceparent: None,
+        };
+        let generally = |meta: &Meta| canonical::to_vec(&serde_json::to_value(meta).unwrap());
+        assert_eq!(meta.to_canonical(), generally(&meta));
+        meta.causation = Some("job:1".to_owned());
+        meta.traceparent = Some("00-a-b-01".to_owned());
+        assert_eq!(meta.to_canonical(), generally(&meta));
+        meta.key = "\0".to_owned();
+        assert_eq!(meta.to_canonical().unwrap_err(), generally(&meta).unwrap_err());
+    }
 }

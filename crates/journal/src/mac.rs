@@ -1,6 +1,6 @@
 //! The MAC that the writer stores with each event (design §10).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Write};
 
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
@@ -11,7 +11,8 @@ use crate::event::StoredEvent;
 /// Keys for event MACs, by number. The database never holds them.
 #[derive(Clone)]
 pub struct MacKeys {
-    keys: BTreeMap<u8, Vec<u8>>,
+    /// Each key has been taken in already: what is left is to add the message.
+    keys: BTreeMap<u8, Hmac<Sha256>>,
     current: u8,
 }
 
@@ -31,24 +32,42 @@ pub(crate) struct Leaf<'a> {
     pub(crate) schema_version: i16,
     pub(crate) occurred_at: DateTime<Utc>,
     pub(crate) recorded_at: DateTime<Utc>,
-    /// RFC 8785 form of `data`.
-    pub(crate) data: &'a [u8],
-    /// RFC 8785 form of `meta`.
-    pub(crate) meta: &'a [u8],
+    /// Of the RFC 8785 form of `data`.
+    pub(crate) data: Sha256Hex,
+    /// Of the RFC 8785 form of `meta`.
+    pub(crate) meta: Sha256Hex,
 }
+
+/// A SHA-256 in lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sha256Hex([u8; 64]);
+
+impl Sha256Hex {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut digits = [0; 64];
+        hex::encode_to_slice(Sha256::digest(bytes), &mut digits).expect("two digits a byte");
+        Self(digits)
+    }
+}
+
+/// Room for a leaf with names of usual length.
+const LEAF_BYTES: usize = 512;
 
 impl Leaf<'_> {
     /// RFC 8785 form of the leaf object, format 1. Stream, type and tenant names hold no
     /// character that JSON escapes (checked when they are written), and members are in order.
     fn to_vec(&self) -> Vec<u8> {
-        format!(
+        let mut leaf = Vec::with_capacity(LEAF_BYTES);
+        leaf.extend_from_slice(br#"{"data_sha256":""#);
+        leaf.extend_from_slice(&self.data.0);
+        leaf.extend_from_slice(br#"","format":1,"meta_sha256":""#);
+        leaf.extend_from_slice(&self.meta.0);
+        write!(
+            leaf,
             concat!(
-                r#"{{"data_sha256":"{}","format":1,"meta_sha256":"{}","occurred_at":{},"#,
-                r#""position":{},"recorded_at":{},"schema_version":{},"stream":"{}","#,
-                r#""tenant":"{}","type":"{}","version":{}}}"#
+                r#"","occurred_at":{},"position":{},"recorded_at":{},"schema_version":{},"#,
+                r#""stream":"{}","tenant":"{}","type":"{}","version":{}}}"#
             ),
-            hex::encode(Sha256::digest(self.data)),
-            hex::encode(Sha256::digest(self.meta)),
             self.occurred_at.timestamp_micros(),
             self.position,
             self.recorded_at.timestamp_micros(),
@@ -58,7 +77,8 @@ impl Leaf<'_> {
             self.kind,
             self.version,
         )
-        .into_bytes()
+        .expect("memory takes what is written");
+        leaf
     }
 }
 
@@ -72,22 +92,25 @@ impl MacKeys {
     /// Keys by number; the highest number signs, all of them verify. `None` without any key.
     pub fn new(keys: BTreeMap<u8, Vec<u8>>) -> Option<Self> {
         let current = *keys.keys().next_back()?;
+        let taken_in = |key: Vec<u8>| {
+            Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length")
+        };
+        let keys = keys.into_iter().map(|(number, key)| (number, taken_in(key))).collect();
         Some(Self { keys, current })
     }
 
     /// 33 bytes: the key's number and the HMAC-SHA-256 of the leaf under it.
     pub(crate) fn sign(&self, leaf: &Leaf<'_>) -> Vec<u8> {
-        let mut mac = vec![self.current];
-        mac.extend_from_slice(&self.hmac(self.current, leaf).expect("current key is present"));
-        mac
+        self.sign_bytes(&leaf.to_vec())
     }
 
     /// 33 bytes over something else than an event; `message` begins with what it is, and not with
     /// a brace as leaves do.
     pub(crate) fn sign_bytes(&self, message: &[u8]) -> Vec<u8> {
-        let key = self.keys.get(&self.current).expect("current key is present");
-        let mut mac = vec![self.current];
-        mac.extend_from_slice(&keyed(key).chain_update(message).finalize().into_bytes());
+        let key = self.keys.get(&self.current).expect("current key is present").clone();
+        let mut mac = Vec::with_capacity(33);
+        mac.push(self.current);
+        mac.extend_from_slice(&key.chain_update(message).finalize().into_bytes());
         mac
     }
 
@@ -96,7 +119,7 @@ impl MacKeys {
         let Some((number, hmac)) = mac.split_first() else { return false };
         self.keys
             .get(number)
-            .is_some_and(|key| keyed(key).chain_update(message).verify_slice(hmac).is_ok())
+            .is_some_and(|key| key.clone().chain_update(message).verify_slice(hmac).is_ok())
     }
 
     /// Whether a stored event carries the MAC that its columns deserve. `false` too where the key
@@ -117,21 +140,9 @@ impl MacKeys {
             schema_version: event.schema_version,
             occurred_at: event.occurred_at,
             recorded_at: event.recorded_at,
-            data: &data,
-            meta: &meta,
+            data: Sha256Hex::of(&data),
+            meta: Sha256Hex::of(&meta),
         };
-        let Some((number, hmac)) = event.mac.split_first() else { return false };
-        self.keys
-            .get(number)
-            .is_some_and(|key| keyed(key).chain_update(leaf.to_vec()).verify_slice(hmac).is_ok())
+        self.verify_bytes(&leaf.to_vec(), &event.mac)
     }
-
-    fn hmac(&self, number: u8, leaf: &Leaf<'_>) -> Option<[u8; 32]> {
-        let key = self.keys.get(&number)?;
-        Some(keyed(key).chain_update(leaf.to_vec()).finalize().into_bytes().into())
-    }
-}
-
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length")
 }

@@ -9,20 +9,28 @@ use crate::{
 };
 
 /// `outcome` column of `journal.commands`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Record {
     Accepted { streams: Vec<(String, i32)>, result: Value, open: bool },
     Refused(Refusal),
 }
 
+/// The same, of a verdict that stays where it is.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Written<'a> {
+    Accepted { streams: &'a [(String, i32)], result: &'a Value, open: bool },
+    Refused(&'a Refusal),
+}
+
 /// JSON text to store for a verdict.
 pub(crate) fn to_json(verdict: &Verdict) -> String {
     let record = match verdict {
-        Verdict::Accepted(a) => {
-            Record::Accepted { streams: a.streams.clone(), result: a.result.clone(), open: a.open }
+        Verdict::Accepted(Accepted { position: _, streams, result, open }) => {
+            Written::Accepted { streams, result, open: *open }
         }
-        Verdict::Refused(refusal) => Record::Refused(refusal.clone()),
+        Verdict::Refused(refusal) => Written::Refused(refusal),
     };
     serde_json::to_string(&record).expect("a record has string keys only")
 }

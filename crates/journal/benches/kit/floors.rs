@@ -21,11 +21,11 @@ const ROWS: usize = 500;
 /// Tables like the journal's, without its triggers: `plain` draws positions from a sequence.
 const TABLES: &str = "
 create schema floor;
-create table floor.plain (like journal.events including indexes);
+create table floor.plain (like journal.events including all);
 create sequence floor.positions;
-create table floor.gapless (like journal.events including indexes);
-create table floor.rows (like journal.events including indexes);
-create table floor.keys (like journal.commands including indexes);
+create table floor.gapless (like journal.events including all);
+create table floor.rows (like journal.events including all);
+create table floor.keys (like journal.commands including all);
 create function floor.gapless(s text, k text, d text, m text, o timestamptz, mac bytea)
 returns void language plpgsql as $$
 begin

@@ -10,8 +10,11 @@ use daybook_journal::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// One note in a stream; with its `meta` an event is about 500 bytes.
 pub(crate) struct Notes;
+
+/// One note in a stream; with its `meta` an event is about 500 bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Noted;
 
 pub(crate) fn data() -> Value {
     json!({
@@ -30,7 +33,7 @@ pub(crate) fn data() -> Value {
 
 impl Model for Notes {
     type Command = String;
-    type Event = Value;
+    type Event = Noted;
     type State = ();
 
     fn reads(&self, stream: &String, _loaded: &Loaded<()>) -> Vec<String> {
@@ -42,9 +45,9 @@ impl Model for Notes {
         stream: &String,
         _loaded: &Loaded<()>,
         _now: DateTime<Utc>,
-    ) -> Result<Decision<Value>, Refusal> {
+    ) -> Result<Decision<Noted>, Refusal> {
         Ok(Decision {
-            events: vec![(stream.clone(), data())],
+            events: vec![(stream.clone(), Noted)],
             jobs: Vec::new(),
             result: json!({}),
             open: false,
@@ -55,17 +58,20 @@ impl Model for Notes {
         &self,
         _stream: &str,
         _state: Option<()>,
-        _event: &Value,
+        _event: &Noted,
     ) -> Result<(), CorruptEvent> {
         Ok(())
     }
 
-    fn encode(&self, event: &Value) -> Result<Encoded, NotActivated> {
-        Ok(Encoded { kind: "Noted", schema_version: 1, data: event.clone() })
+    fn encode(&self, _event: &Noted) -> Result<Encoded, NotActivated> {
+        Ok(Encoded { kind: "Noted", schema_version: 1, data: data() })
     }
 
-    fn decode(&self, _kind: &str, _version: i16, data: &str) -> Result<Value, CorruptEvent> {
-        serde_json::from_str(data).map_err(|error| CorruptEvent(error.to_string()))
+    fn decode(&self, _kind: &str, _version: i16, data: &str) -> Result<Noted, CorruptEvent> {
+        match serde_json::from_str::<Value>(data) {
+            Ok(_) => Ok(Noted),
+            Err(error) => Err(CorruptEvent(error.to_string())),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     canonical,
     event::Tenant,
-    mac::{self, Leaf, MacKeys},
+    mac::{self, Leaf, MacKeys, Sha256Hex},
     model::{Decision, Encoded, Loaded, Model},
     record,
     submission::{Accepted, Outcome, Submission, SubmitError, Verdict},
@@ -46,6 +46,8 @@ pub(super) struct Batch<M: Model> {
     /// The head that it leaves if it commits.
     end: Head,
     recorded_at: DateTime<Utc>,
+    /// Of each event's data and meta: its mac is made of them, and made anew where the batch moves.
+    digests: Vec<[Sha256Hex; 2]>,
     /// Hashes of the idempotency keys in it, which stand in a batch once.
     keys: HashSet<u64, RandomState>,
     /// Names of all streams that its decisions rest on, where that is asked for.
@@ -123,6 +125,7 @@ impl<M: Model> Batch<M> {
             end: start.clone(),
             start,
             recorded_at,
+            digests: Vec::new(),
             keys: HashSet::default(),
             rests_on: movable.then(HashSet::new),
         }
@@ -162,7 +165,7 @@ impl<M: Model> Batch<M> {
         append.recorded_at = self.recorded_at;
         append.positions.iter_mut().flatten().for_each(|position| *position += by);
         append.job_positions.iter_mut().for_each(|position| *position += by);
-        for index in 0..append.macs.len() {
+        for (index, &[data, meta]) in self.digests.iter().enumerate() {
             let leaf = Leaf {
                 tenant: &rules.tenant.name,
                 position: head.position + len(index) + 1,
@@ -172,8 +175,8 @@ impl<M: Model> Batch<M> {
                 schema_version: append.schema_versions[index],
                 occurred_at: append.occurred_at[index],
                 recorded_at: self.recorded_at,
-                data: append.data[index].as_bytes(),
-                meta: append.meta[index].as_bytes(),
+                data,
+                meta,
             };
             append.macs[index] = rules.keys.sign(&leaf);
         }
@@ -255,10 +258,12 @@ impl<M: Model> Batch<M> {
     ) -> Verdict {
         let append = &mut self.append;
         let occurred_at = item.submission.occurred_at.unwrap_or(self.recorded_at).trunc_subsecs(6);
+        let meta_digest = Sha256Hex::of(&share.meta);
         let meta = text(share.meta);
         let mut changed = share.changed;
         for (stream, version, wire, data) in share.encoded {
             let position = self.start.position + len(append.streams.len()) + 1;
+            let digests = [Sha256Hex::of(&data), meta_digest];
             let leaf = Leaf {
                 tenant: &rules.tenant.name,
                 position,
@@ -268,10 +273,11 @@ impl<M: Model> Batch<M> {
                 schema_version: wire.schema_version,
                 occurred_at,
                 recorded_at: self.recorded_at,
-                data: &data,
-                meta: meta.as_bytes(),
+                data: digests[0],
+                meta: digests[1],
             };
             append.macs.push(rules.keys.sign(&leaf));
+            self.digests.push(digests);
             if let Some(cached) = changed.get_mut(&stream) {
                 cached.position = position;
             }
@@ -388,8 +394,7 @@ fn decide_one<M: Model>(
     let unstorable = |what: &str, broken: canonical::RuleBroken| {
         SubmitError::Unstorable(format!("{what}: {broken}"))
     };
-    let meta = serde_json::to_value(&submission.meta).expect("meta has string keys only");
-    let meta = canonical::to_vec(&meta).map_err(|broken| unstorable("meta", broken))?;
+    let meta = submission.meta.to_canonical().map_err(|broken| unstorable("meta", broken))?;
     let mut encoded = Vec::with_capacity(decision.events.len());
     // A command is all or nothing: its changes join the batch's when every event has been folded.
     let mut changed: HashMap<String, Cached<M::State>> = HashMap::new();
