@@ -8,13 +8,13 @@ mod bank;
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use bank::{
-    Bank, Command, Database, accepted, check_history, hold_lock, refused, submission, until_waiting,
+    Bank, Command, Database, accepted, check_history, hold_lock, refused, submission, until,
+    until_waiting,
 };
-use daybook_journal::{Outcome, StoredEvent, SubmitError, Verdict, WriterConfig};
+use daybook_journal::{Model, Outcome, StoredEvent, SubmitError, Verdict, WriterConfig};
 use futures::future::join_all;
 use serde_json::Value;
 
@@ -187,20 +187,15 @@ async fn the_append_refuses_any_isolation_but_read_committed() {
     database.drop().await;
 }
 
-/// Waits until a stream's snapshot holds so many events.
-async fn snapshot_at(database: &Database, version: i32) {
+/// Waits until the snapshot of that fold which `wanted` says is kept.
+async fn until_kept(database: &Database, revision: u8, wanted: &str) {
     let client = database.client().await;
-    for _ in 0..200 {
-        let found = client
-            .query_opt("select from journal.snapshots where version >= $1", &[&version])
-            .await
-            .unwrap();
-        if found.is_some() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("there is no snapshot at {version}");
+    let fingerprint = Bank { revision, ..Bank::default() }.snapshots().unwrap();
+    let kept = format!("select from journal.snapshots where fingerprint = $1 and {wanted}");
+    until("the snapshot", async || {
+        client.query_opt(&kept, &[&fingerprint.as_slice()]).await.unwrap()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,10 +207,12 @@ async fn a_long_stream_is_read_from_its_snapshot() {
         let many = submission(&format!("{n}"), Command::deposits("a", 100));
         assert!(accepted(&writer.submit(many).await));
     }
-    snapshot_at(&database, 500).await;
+    until_kept(&database, 0, "version >= 500").await;
 
     // What a new writer reads of the stream, and that it knows its state.
     let mut count = 0;
+    // Those that have read it stay, so that what they offer is kept.
+    let mut readers = Vec::new();
     let mut decoded_by = async |bank: Bank| {
         count += 1;
         let bank = Arc::new(bank);
@@ -227,16 +224,32 @@ async fn a_long_stream_is_read_from_its_snapshot() {
         assert!(accepted(&writer.submit(submission(&exact, Command::withdraw("a", 500))).await));
         let back = format!("back {count}");
         assert!(accepted(&writer.submit(submission(&back, Command::deposit("a", 500))).await));
+        readers.push(writer);
         bank.decoded.load(Ordering::Relaxed)
     };
     assert!(decoded_by(Bank::default()).await < 100, "the snapshot stands for 500 events");
-    let another = Bank { revision: 1, ..Bank::default() };
-    assert!(decoded_by(another).await >= 500, "another fold doesn't use it");
+    let another = || Bank { revision: 1, ..Bank::default() };
+    assert!(decoded_by(another()).await >= 500, "another fold doesn't use it");
+    until_kept(&database, 1, "version >= 500").await;
+    assert!(decoded_by(another()).await < 100, "it has its own");
+    assert!(decoded_by(Bank::default()).await < 100, "beside that of the first");
 
     // Somebody who can write to the database can't make anybody believe another state.
     let client = database.client().await;
+    let [first, second] = [Bank::default(), another()].map(|bank| bank.snapshots().unwrap());
+    client
+        .execute("delete from journal.snapshots where fingerprint = $1", &[&first.as_slice()])
+        .await
+        .unwrap();
+    let passed_off = "update journal.snapshots set fingerprint = $1, taken_at = '-infinity' where fingerprint = $2";
+    let changed = client.execute(passed_off, &[&first.as_slice(), &second.as_slice()]).await;
+    assert_eq!(changed.unwrap(), 1);
+    assert!(decoded_by(Bank::default()).await >= 500, "its mac says that it is another fold's");
+    // Whoever found none that it could use keeps one of its own.
+    until_kept(&database, 0, "taken_at <> '-infinity'").await;
     client.batch_execute("update journal.snapshots set state = '999999'").await.unwrap();
     assert!(decoded_by(Bank::default()).await >= 500, "its mac doesn't match");
+    until_kept(&database, 0, "state <> '999999'").await;
     client
         .batch_execute("update journal.snapshots set incarnation = gen_random_uuid()")
         .await
