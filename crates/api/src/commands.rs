@@ -166,6 +166,7 @@ fn answer(accepted: &Accepted, positions: &Positions) -> Value {
     let streams: Vec<Value> = accepted
         .streams
         .iter()
+        .filter(|(stream, _)| positions.show_stream(stream))
         .map(|(stream, version)| json!({"stream": stream, "version": version}))
         .collect();
     json!({

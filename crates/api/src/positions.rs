@@ -13,6 +13,9 @@ const KNOWN_FOR: Duration = Duration::from_secs(1);
 /// Bytes of a position and of an incarnation in a token.
 const POSITION_BYTES: usize = 8;
 const SEALED_BYTES: usize = POSITION_BYTES + 16;
+/// Streams of one customer's own dealings. The version of any other, as of a product's stock, would
+/// tell how much the shop sells, as a position would.
+const OWN_STREAMS: [&str; 3] = ["order-", "payment-", "customer-"];
 /// What tokens of positions are for; no query has a name with a colon.
 const POSITION: &str = ":position";
 
@@ -76,6 +79,11 @@ pub(crate) enum Sought {
 impl Positions {
     fn seals(&self) -> Option<&Seals> {
         self.seals.as_ref().filter(|_| self.shows_sealed)
+    }
+
+    /// Whether this principal may see which version a stream has that it has appended to.
+    pub(crate) fn show_stream(&self, stream: &str) -> bool {
+        self.seals().is_none() || OWN_STREAMS.iter().any(|own| stream.starts_with(own))
     }
 
     /// The position as this principal may see it.
@@ -165,6 +173,17 @@ mod tests {
         for odd in ["-1", "", "x", "1.5", &sealed(2, 1).show(7)] {
             assert_eq!(plain.read(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn versions_of_the_shops_own_streams_are_for_those_who_see_digits() {
+        let (theirs, plain) = (sealed(1, 1), Positions::default());
+        let shown = |positions: &Positions| {
+            let streams = ["order-1", "payment-1", "customer-1", "stock-A", "product-A"];
+            streams.map(|stream| positions.show_stream(stream))
+        };
+        assert_eq!(shown(&theirs), [true, true, true, false, false]);
+        assert_eq!(shown(&plain), [true; 5]);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Answers declared queries: typed parameters in, JSON and its position out.
 
+mod statement;
+mod values;
+
 use std::{
     collections::HashMap,
     sync::{Arc, RwLock},
@@ -10,23 +13,26 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use daybook_journal::{JournalError, Reader};
 use deadpool_postgres::Pool;
 use tokio::sync::{Mutex, OnceCell, watch};
-use tokio_postgres::{
-    Column, Row,
-    error::SqlState,
-    types::{ToSql, Type},
-};
+use tokio_postgres::{Row, error::SqlState, types::ToSql};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
     as_of::{AsOfLimits, Folds},
     catalogue::Catalogue,
-    definition::{AnswerShape, BOUND, DeclaredQuery, Definition, PAGING},
-    lexer,
+    definition::{AnswerShape, DeclaredQuery, Definition},
     notify::ReadPositions,
     parameter::{ParameterKind, Value},
     versions::{self, VersionState},
 };
+
+use statement::COMMIT;
+pub use statement::statements;
+pub(crate) use statement::{
+    begin, bound_sql, order_kinds, parameter_types, sample_values, statement, statement_of,
+};
+use values::read_cursor;
+pub(crate) use values::{bad, read_place, values_before_cursor};
 
 /// Rows of a page where the request doesn't say.
 pub const LIMIT_DEFAULT: i64 = 50;
@@ -41,29 +47,6 @@ pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_millis(QUERY_TIMEOUT_M
 pub(crate) const TRIES: u32 = 5;
 /// How often it is looked for changed queries although nothing was heard.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// What is sent for the first page of a query, in order; `$1` is the tenant, `$2` and `$3` are the
-/// principal's customer and partner, then come the query's own parameters. `None`: there is no such
-/// query. For measurements.
-pub fn statements(catalogue: &Catalogue, query: &str, tenant: i32) -> Option<[String; 3]> {
-    let mut queries = catalogue.projections().iter().flat_map(|p| &p.queries);
-    let query = queries.find(|declared| declared.name == query)?;
-    Some([begin(tenant, QUERY_TIMEOUT), statement(query, None), COMMIT.to_owned()])
-}
-
-/// Ends what [`begin`] begins.
-const COMMIT: &str = "commit";
-
-/// Nothing is written, no rows but the tenant's are seen (by the tables' row security, where the
-/// login is not their owner's), names mean what they say, and JSON has its times in UTC.
-pub(crate) fn begin(tenant: i32, longest: Duration) -> String {
-    format!(
-        "begin transaction isolation level repeatable read read only; \
-         set local daybook.tenant = '{tenant}'; set local search_path = pg_catalog; \
-         set local statement_timeout = {}; set local timezone = 'UTC'",
-        longest.as_millis().max(1)
-    )
-}
 
 /// Whose rows may be seen: bound by the server, never by a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -448,34 +431,6 @@ impl Queries {
     }
 }
 
-/// Kinds of the columns that a list is ordered by.
-pub(crate) fn order_kinds(
-    query: &DeclaredQuery,
-    columns: &[Column],
-) -> Result<Vec<ParameterKind>, QueryError> {
-    let kind = |name: &String| {
-        let column = columns.iter().find(|column| column.name() == name);
-        let sql_type = column.map_or("unknown", |column| column.type_().name());
-        ParameterKind::of_type(sql_type).ok_or_else(|| QueryError::BadOrder {
-            query: query.name.clone(),
-            column: name.clone(),
-            sql_type: sql_type.to_owned(),
-        })
-    };
-    query.order.columns.iter().map(kind).collect()
-}
-
-/// Values that the first statement of a query takes: nothing is given, and nobody asks.
-pub(crate) fn sample_values(query: &DeclaredQuery) -> Vec<Value> {
-    let mut values: Vec<Value> =
-        vec![Box::new(0_i32), Box::new(None::<Uuid>), Box::new(None::<Uuid>)];
-    values.extend(own_parameters(query).map(|parameter| parameter.kind.null()));
-    if query.answer == AnswerShape::List {
-        values.push(Box::new(LIMIT_DEFAULT));
-    }
-    values
-}
-
 impl Prepared {
     pub(crate) fn query(&self) -> &DeclaredQuery {
         &self.query
@@ -526,275 +481,4 @@ pub(crate) fn is_gone(error: &QueryError) -> bool {
         ]
         .contains(code)
     })
-}
-
-/// Parameters of the SQL file, without those of paging, which come after them.
-fn own_parameters(query: &DeclaredQuery) -> impl Iterator<Item = &crate::Parameter> {
-    let is_list = query.answer == AnswerShape::List;
-    query.parameters.iter().filter(move |p| !(is_list && PAGING.contains(&p.name.as_str())))
-}
-
-/// Types of all parameters, since a file need not use each of the server's own.
-pub(crate) fn parameter_types(query: &DeclaredQuery, following: &[ParameterKind]) -> Vec<Type> {
-    let mut types = vec![Type::INT4, Type::UUID, Type::UUID];
-    types.extend(own_parameters(query).map(|parameter| parameter.kind.sql_type()));
-    if query.answer == AnswerShape::List {
-        types.push(Type::INT8);
-    }
-    types.extend(following.iter().map(|kind| kind.sql_type()));
-    types
-}
-
-/// The SQL file with numbered, typed parameters.
-pub(crate) fn bound_sql(query: &DeclaredQuery) -> String {
-    bind(query, &query.sql_of_version())
-}
-
-fn bind(query: &DeclaredQuery, sql: &str) -> String {
-    let bound = lexer::bind_named(sql, |name| {
-        if let Some(at) = BOUND.iter().position(|(bound, _)| *bound == name) {
-            return Ok(format!("${}::{}", at + 1, BOUND[at].1));
-        }
-        own_parameters(query)
-            .enumerate()
-            .find(|(_, parameter)| parameter.name == name)
-            .map(|(at, p)| format!("${}::{}", BOUND.len() + at + 1, p.kind.sql_name()))
-            .ok_or(())
-    });
-    bound.expect("the catalogue refuses names that are not declared")
-}
-
-/// What is sent for a query: the first page, or with the types of its order a following one.
-pub(crate) fn statement(query: &DeclaredQuery, following: Option<&[ParameterKind]>) -> String {
-    statement_of(query, &query.sql_of_version(), following)
-}
-
-/// The same around this SQL in place of the query's.
-pub(crate) fn statement_of(
-    query: &DeclaredQuery,
-    sql: &str,
-    following: Option<&[ParameterKind]>,
-) -> String {
-    let fill = |template: &str| {
-        template
-            .replace("{projection}", &query.projection)
-            .replace("{version}", &query.version)
-            .replace("{query}", &bind(query, sql))
-    };
-    if query.answer == AnswerShape::One {
-        return fill(include_str!("../sql/query_one.sql"));
-    }
-    let limit_at = BOUND.len() + own_parameters(query).count() + 1;
-    let columns: Vec<_> = query.order.columns.iter().map(|c| format!("q.{c}")).collect();
-    let direction = if query.order.descending { " desc" } else { "" };
-    let order: Vec<_> = columns.iter().map(|c| format!("{c}{direction}")).collect();
-    let after = following.map_or(String::new(), |kinds| {
-        let places: Vec<_> = kinds
-            .iter()
-            .enumerate()
-            .map(|(at, kind)| format!("${}::{}", limit_at + at + 1, kind.sql_name()))
-            .collect();
-        let beyond = if query.order.descending { '<' } else { '>' };
-        // The second condition follows from the first. It lets an index on the first column alone
-        // find the place, where the others are of another table or made by a function.
-        let (columns_all, places_all) = (columns.join(", "), places.join(", "));
-        let (column, place) = (&columns[0], &places[0]);
-        format!("where ({columns_all}) {beyond} ({places_all}) and {column} {beyond}= {place}")
-    });
-    let template = include_str!("../sql/query_list.sql")
-        .replace("{limit}", &format!("${limit_at}::bigint"))
-        .replace("{order_columns}", &columns.join(", "))
-        .replace("{order}", &order.join(", "))
-        .replace("{after}", &after);
-    fill(&template)
-}
-
-pub(crate) fn bad(name: &str, detail: impl Into<String>) -> QueryError {
-    QueryError::BadParameter { name: name.to_owned(), detail: detail.into() }
-}
-
-/// Values of all parameters but the cursor's.
-pub(crate) fn values_before_cursor(
-    query: &DeclaredQuery,
-    tenant: i32,
-    principal: PrincipalScope,
-    params: &HashMap<String, String>,
-) -> Result<Vec<Value>, QueryError> {
-    let mut values: Vec<Value> =
-        vec![Box::new(tenant), Box::new(principal.customer_id), Box::new(principal.partner_id)];
-    values.extend(read_parameters(query, params)?);
-    if query.answer == AnswerShape::List {
-        values.push(Box::new(read_limit(params)?));
-    }
-    Ok(values)
-}
-
-fn read_parameters(
-    query: &DeclaredQuery,
-    params: &HashMap<String, String>,
-) -> Result<Vec<Value>, QueryError> {
-    let mut unknown: Vec<_> =
-        params.keys().filter(|name| !query.parameters.iter().any(|p| p.name == **name)).collect();
-    unknown.sort();
-    if let Some(name) = unknown.first() {
-        return Err(bad(name, "is unknown here"));
-    }
-    own_parameters(query)
-        .map(|parameter| match params.get(&parameter.name) {
-            Some(text) => parameter.kind.parse(text).map_err(|detail| bad(&parameter.name, detail)),
-            None if parameter.required => Err(bad(&parameter.name, "is missing")),
-            None => Ok(parameter.kind.null()),
-        })
-        .collect()
-}
-
-fn read_limit(params: &HashMap<String, String>) -> Result<i64, QueryError> {
-    params.get("limit").map_or(Ok(LIMIT_DEFAULT), |text| {
-        text.parse()
-            .ok()
-            .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-            .ok_or_else(|| bad("limit", format!("must be a number from 1 to {LIMIT_MAX}")))
-    })
-}
-
-/// A cursor is the place of the last row seen: a JSON array of its order columns, in base64url.
-fn read_cursor(cursor: &str, kinds: &[ParameterKind]) -> Result<Vec<Value>, QueryError> {
-    let place = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| wrong_cursor())?;
-    read_place(&place, kinds)
-}
-
-/// Values of a place, the JSON array inside a cursor.
-pub(crate) fn read_place(place: &[u8], kinds: &[ParameterKind]) -> Result<Vec<Value>, QueryError> {
-    let place: Vec<serde_json::Value> =
-        serde_json::from_slice(place).map_err(|_| wrong_cursor())?;
-    if place.len() != kinds.len() {
-        return Err(wrong_cursor());
-    }
-    place
-        .iter()
-        .zip(kinds)
-        .map(|(value, kind)| {
-            let text = match value {
-                serde_json::Value::String(text) => text.clone(),
-                serde_json::Value::Number(number) => number.to_string(),
-                serde_json::Value::Bool(truth) => truth.to_string(),
-                serde_json::Value::Null
-                | serde_json::Value::Array(_)
-                | serde_json::Value::Object(_) => return Err(wrong_cursor()),
-            };
-            kind.parse(&text).map_err(|_| wrong_cursor())
-        })
-        .collect()
-}
-
-fn wrong_cursor() -> QueryError {
-    bad("cursor", "must be `next` of an earlier answer")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::definition::Order;
-
-    fn list() -> DeclaredQuery {
-        let parameter = |name: &str, kind, place| crate::Parameter {
-            name: name.into(),
-            kind,
-            required: place == crate::Place::Path,
-            place,
-            title: String::new(),
-        };
-        DeclaredQuery {
-            projection: "t".into(),
-            version: "0123456789abcdef".into(),
-            name: "q".into(),
-            title: String::new(),
-            path: "/v1/web/q/{id}".into(),
-            roles: vec!["customer".into()],
-            answer: AnswerShape::List,
-            formats: vec![crate::Format::Json],
-            live: true,
-            key: None,
-            columns: std::collections::BTreeMap::new(),
-            positions: Vec::new(),
-            as_of: None,
-            parameters: vec![
-                parameter("id", ParameterKind::Uuid, crate::Place::Path),
-                parameter("day", ParameterKind::Date, crate::Place::Query),
-                parameter("limit", ParameterKind::Integer, crate::Place::Query),
-                parameter("cursor", ParameterKind::Text, crate::Place::Query),
-            ],
-            sql: "select :tenant, :customer_id, :id, :day::text".into(),
-            order: Order { columns: vec!["a".into(), "b".into()], descending: true },
-        }
-    }
-
-    #[test]
-    fn what_is_measured_is_what_is_sent() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projections");
-        let catalogue = Catalogue::load(&folder).unwrap();
-        let declared = catalogue.projections().iter().flat_map(|p| &p.queries);
-        for query in declared {
-            let [begun, sent, ended] = statements(&catalogue, &query.name, 1).unwrap();
-            assert_eq!(
-                (begun, sent),
-                (begin(1, QUERY_TIMEOUT), Prepared::new(query).first),
-                "{}",
-                query.name
-            );
-            assert_eq!(ended, "commit");
-        }
-        assert_eq!(statements(&catalogue, "no_such_query", 1), None);
-    }
-
-    #[test]
-    fn parameters_are_numbered_and_typed() {
-        assert_eq!(bound_sql(&list()), "select $1::integer, $2::uuid, $4::uuid, $5::date::text");
-        let first = statement(&list(), None);
-        assert!(first.contains("limit $6::bigint + 1") && !first.contains("$7"), "{first}");
-        let kinds = [ParameterKind::Timestamptz, ParameterKind::Uuid];
-        let following = statement(&list(), Some(&kinds));
-        assert!(
-            following.contains(
-                "where (q.a, q.b) < ($7::timestamptz, $8::uuid) and q.a <= $7::timestamptz"
-            ),
-            "{following}"
-        );
-        assert!(following.contains("order by q.a desc, q.b desc"), "{following}");
-    }
-
-    #[test]
-    fn wrong_requests_are_refused_by_name() {
-        let refused = |params: &[(&str, &str)]| {
-            let params = params.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-            match read_parameters(&list(), &params).map(|_| read_limit(&params)) {
-                Err(QueryError::BadParameter { name, .. })
-                | Ok(Err(QueryError::BadParameter { name, .. })) => name,
-                other => panic!("{:?}", other.map(|_| ())),
-            }
-        };
-        let id = ("id", "018f2a3b-0000-7000-8000-000000000001");
-        assert_eq!(refused(&[]), "id");
-        assert_eq!(refused(&[("id", "7")]), "id");
-        assert_eq!(refused(&[id, ("day", "soon")]), "day");
-        assert_eq!(refused(&[id, ("dya", "2011-12-09")]), "dya");
-        assert_eq!(refused(&[id, ("tenant", "2")]), "tenant");
-        assert_eq!(refused(&[id, ("customer_id", "x")]), "customer_id");
-        for limit in ["0", "501", "-1", "many"] {
-            assert_eq!(refused(&[id, ("limit", limit)]), "limit");
-        }
-    }
-
-    #[test]
-    fn a_cursor_is_read_or_refused() {
-        let kinds = [ParameterKind::Timestamptz, ParameterKind::Bigint];
-        let cursor = |json: &str| URL_SAFE_NO_PAD.encode(json);
-        assert!(read_cursor(&cursor("[\"2011-12-09T12:50:00.5+00:00\", 7]"), &kinds).is_ok());
-        for wrong in
-            ["[]", "{}", "[1]", "[null, 7]", "[\"x\", 7]", "[\"2011-12-09T12:50:00Z\", []]"]
-        {
-            assert!(read_cursor(&cursor(wrong), &kinds).is_err(), "{wrong}");
-        }
-        assert!(read_cursor("%", &kinds).is_err());
-    }
 }

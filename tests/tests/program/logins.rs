@@ -236,3 +236,33 @@ async fn a_migration_takes_nothing_away_from_what_runs() {
     assert!(received > 0);
     assert!(all.stop().await.success());
 }
+
+/// What a running projector does when it lets analysts see another version, in the very moment in
+/// which rights are granted.
+#[tokio::test]
+async fn rights_are_granted_while_read_models_change() {
+    let installation = Installation::new().await;
+    let mut owner = installation.connect().await;
+    let changing = owner.transaction().await.expect("a transaction");
+    let schema = "select schema from projection.active join projection.versions
+                  using (projection, version) where projection = 'stock'";
+    let schema: String = changing.query_one(schema, &[]).await.expect("it is there").get(0);
+    let anew = format!(
+        "drop view analyst.stock; create view analyst.stock as select * from {schema}.stock"
+    );
+    changing.batch_execute(&anew).await.expect("the owner may");
+    let watching = installation.connect().await;
+    let migrating = installation.spawn(&["migrate"]);
+    until("the grants to wait for the view", Duration::from_mins(1), || async {
+        let waiting = "select from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock'";
+        let waiting = watching.query(waiting, &[]).await.expect("readable");
+        (!waiting.is_empty()).then_some(())
+    })
+    .await;
+    changing.commit().await.expect("committed");
+    let migrated = migrating.wait_with_output().await.expect("it ends");
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stdout));
+    let analyst = installation.connect_as("analyst").await;
+    analyst.query("select from analyst.stock", &[]).await.expect("an analyst may read it");
+}

@@ -100,7 +100,8 @@ pub(super) fn shared_schemas() -> Map<String, Value> {
                         "stream": {"type": "string"},
                         "version": {"type": "integer", "minimum": 1},
                     },
-                }, "description": "Streams that the command appended to, with their versions."},
+                }, "description": "Streams that the command appended to, with their versions; for customers \
+                    and partners those of the order and its payments."},
                 "result": {"type": "object", "description": "What the command has to say."},
             },
         },

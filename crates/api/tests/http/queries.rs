@@ -284,6 +284,9 @@ async fn customers_and_partners_see_no_position_that_tells_how_much_the_shop_sel
         let position = placed.ok()["position"].as_str().unwrap().to_owned();
         assert_eq!(placed.header("daybook-position"), Some(position.as_str()));
         assert_eq!(api.opened(&position), api.head().await);
+        let streams = placed.ok()["streams"].as_array().unwrap().clone();
+        assert_eq!(streams.len(), 1, "not the product's stock: {streams:?}");
+        assert!(streams[0]["stream"].as_str().unwrap().starts_with("order-"));
         let known = api.get(&format!("/v1/commands/by-key/{key}"), &partner).await;
         assert_eq!(known.ok()["position"], position, "equal positions have equal tokens");
         position

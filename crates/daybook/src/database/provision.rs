@@ -1,14 +1,20 @@
 //! Making the roles of the program, and giving each what it needs.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail, ensure};
 use postgres_protocol::password::scram_sha_256;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, error::SqlState};
 
 use super::login::{self, Login, Place};
 use crate::{config::Settings, secrets::Secrets, tools::say};
 
 /// Longest name that PostgreSQL keeps whole, bytes.
 const NAME_BYTES: usize = 63;
+
+/// How often rights are granted anew where a read model has changed meanwhile, and the wait between.
+const GRANT_TRIES: u32 = 20;
+const GRANT_WAIT: Duration = Duration::from_millis(100);
 
 /// Schemas of ours, of which a database has some.
 const SCHEMAS: [&str; 6] = ["journal", "identity", "feed", "projection", "sandbox", "analyst"];
@@ -200,6 +206,42 @@ struct Parts {
 }
 
 async fn grant(
+    client: &mut Client,
+    accounts: &[Account],
+    database: &str,
+    parts: Parts,
+) -> Result<(), tokio_postgres::Error> {
+    let mut tries = 1;
+    loop {
+        match try_grant(client, accounts, database, parts).await {
+            Err(error) if tries < GRANT_TRIES && has_been_overtaken(&error) => {
+                tracing::debug!(%error, "a read model changed while rights were granted");
+                tries += 1;
+                tokio::time::sleep(GRANT_WAIT).await;
+            }
+            granted => return granted,
+        }
+    }
+}
+
+/// Whether what rights were being granted to was changed or dropped meanwhile: a running projector
+/// switches versions, shows analysts another one and drops old ones. PostgreSQL gives rights without
+/// locking what they are to, and reports the former as an internal error.
+fn has_been_overtaken(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| {
+        [
+            SqlState::INTERNAL_ERROR,
+            SqlState::UNDEFINED_TABLE,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::UNDEFINED_OBJECT,
+            SqlState::INVALID_SCHEMA_NAME,
+            SqlState::T_R_DEADLOCK_DETECTED,
+        ]
+        .contains(code)
+    })
+}
+
+async fn try_grant(
     client: &mut Client,
     accounts: &[Account],
     database: &str,
