@@ -1,11 +1,13 @@
 //! How a principal sees positions. Customers and partners get them sealed, since the number would
 //! tell how much the shop sells; everybody else gets the number.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use daybook_identity::{Principal, TokenSealer};
 use daybook_journal::{JournalError, Reader};
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
 /// The journal's incarnation is asked for again after this time.
@@ -36,17 +38,18 @@ impl Tokens {
         principal: &Principal,
         reader: &Reader,
     ) -> Result<Positions, JournalError> {
-        let mut known = self.incarnation.lock().await;
-        let incarnation = match *known {
+        // Not held while asking: behind a database that is slow, requests would wait in turn.
+        let known = *self.incarnation.lock().expect("no code panics while holding it");
+        let incarnation = match known {
             Some((asked, incarnation)) if asked.elapsed() < KNOWN_FOR => incarnation,
             _ => {
                 let asked = Instant::now();
                 let incarnation = reader.incarnation().await?;
-                *known = Some((asked, incarnation));
+                *self.incarnation.lock().expect("no code panics while holding it") =
+                    Some((asked, incarnation));
                 incarnation
             }
         };
-        drop(known);
         let seals = Seals { sealer: self.sealer.clone(), tenant: principal.tenant, incarnation };
         Ok(Positions { seals: Some(seals), shows_sealed: principal.role.is_bound() })
     }

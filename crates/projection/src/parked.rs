@@ -66,6 +66,7 @@ pub async fn retry(
     key: Option<&str>,
 ) -> Result<Vec<(Parked, Option<String>)>, LifecycleError> {
     let versions = versions(client).await?;
+    let events = EventTable::here(client).await?;
     let mut tried = Vec::new();
     for parked in parked(client, Some(projection)).await? {
         if key.is_some_and(|key| key != parked.key) {
@@ -74,7 +75,7 @@ pub async fn retry(
         let same = |d: &Definition| d.name == parked.projection && d.version == parked.version;
         let Some(version) = versions.iter().find(|v| same(&v.definition)) else { continue };
         client.batch_execute("begin").await?;
-        let error = retry_one(client, reader, &version.definition, &parked).await;
+        let error = retry_one(client, events, reader, &version.definition, &parked).await;
         client.batch_execute(if error.is_ok() { "commit" } else { "rollback" }).await?;
         tried.push((parked, error?));
     }
@@ -87,12 +88,12 @@ pub async fn retry(
 /// Tries one key in the caller's transaction.
 async fn retry_one(
     client: &Client,
+    events: EventTable,
     reader: &Reader,
     definition: &Definition,
     parked: &Parked,
 ) -> Result<Option<String>, LifecycleError> {
     let (schema, name) = (definition.schema(), &definition.name);
-    let events = EventTable::here(client).await?;
     // from here on no batch is folded
     let until = client
         .query_one(
