@@ -6,6 +6,7 @@
 mod client;
 mod cluster;
 mod environment;
+mod history;
 mod installation;
 pub mod linearizability;
 mod process;
@@ -15,6 +16,7 @@ mod wait;
 pub use client::{Answer, Client, Followed};
 pub use cluster::{Cluster, Standby};
 pub use environment::Environment;
+pub use history::bulk_history;
 pub use installation::{Installation, Role};
 pub use process::Process;
 pub use shop::{Shop, charge, order, problem_code};

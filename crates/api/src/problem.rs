@@ -151,7 +151,8 @@ impl From<JournalError> for Failure {
             | JournalError::Database(_)
             | JournalError::DamagedRecord(_)
             | JournalError::TenantName(_)
-            | JournalError::AnotherHistory => Self::Internal(text),
+            | JournalError::AnotherHistory
+            | JournalError::DamagedCopy => Self::Internal(text),
         }
     }
 }

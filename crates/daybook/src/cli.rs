@@ -10,6 +10,7 @@ use crate::{
     bench::BenchArgs,
     config::{LogFormat, Overrides, Settings},
     doctor,
+    export::{self, ExportArgs, RestoreArgs},
     import::ImportArgs,
     projections, roles, schemas,
     secrets::Secrets,
@@ -69,9 +70,15 @@ enum Command {
     /// Checks every service and setting and says what is wrong
     #[command(after_help = "Example:\n  daybook doctor")]
     Doctor,
-    /// Loads data from elsewhere through the ordinary commands
+    /// Loads data from elsewhere through the ordinary commands, or restores a journal
     #[command(subcommand)]
     Import(Import),
+    /// Writes a range of the journal to files, with a manifest
+    #[command(after_help = "Examples:\n  daybook export --format ndjson --out backup\n  \
+                      daybook export --format ndjson --from 100001 --until 200000 --out part-2\n\n\
+                      The same range, schemas and --file-events give the same bytes. One that was \
+                      interrupted goes on where it was. `daybook import events` restores it.")]
+    Export(ExportArgs),
     /// Read models
     #[command(subcommand)]
     Projections(Projections),
@@ -118,6 +125,15 @@ enum Import {
                       It may be interrupted and started again: nothing takes effect twice."
     )]
     UciRetail(ImportArgs),
+    /// Restores a journal from `daybook export --format ndjson`, at the same positions
+    #[command(after_help = "Examples:\n  daybook import events backup\n  \
+                      daybook --tenant second-shop import events backup-of-second-shop\n\n\
+                      As the owner (DATABASE_URL), into a tenant of the same name without events, with \
+                      the secrets mac-<n> of the installation that wrote them. Everything is checked \
+                      before anything is written; a damaged export is refused by file and line. It \
+                      may be interrupted and started again. Idempotency keys and background jobs are \
+                      not in an export: see docs/exports.md before commands are accepted again.")]
+    Events(RestoreArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -445,8 +461,10 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let settings = Settings::load(&cli.overrides)?;
-    let quiet =
-        matches!(cli.command, Command::Import(_) | Command::Projections(_) | Command::Streams(_));
+    let quiet = matches!(
+        cli.command,
+        Command::Import(_) | Command::Export(_) | Command::Projections(_) | Command::Streams(_)
+    );
     log_to_stderr(&settings, quiet)?;
     match cli.command {
         Command::Up => roles::run(settings, &roles::Role::ALL).await?,
@@ -459,6 +477,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Doctor => return doctor::run(&settings).await,
         Command::Import(Import::UciRetail(args)) => tools::import(&settings, args).await?,
+        Command::Import(Import::Events(args)) => export::restore(&settings, args).await?,
+        Command::Export(args) => export::export(&settings, args).await?,
         Command::Projections(command) => return projections::run(&settings, command).await,
         Command::Schemas(command) => return schemas::run(&settings, command).await,
         Command::Jobs(command) => tools::jobs(&settings, command).await?,

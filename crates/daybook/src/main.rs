@@ -1,10 +1,12 @@
 //! Daybook: an event-sourced commerce backend. One binary, a role or tool per subcommand.
 
+mod bar;
 mod bench;
 mod cli;
 mod config;
 mod database;
 mod doctor;
+mod export;
 mod import;
 mod projections;
 mod roles;

@@ -121,6 +121,7 @@ mod migrate;
 mod model;
 mod reader;
 mod record;
+mod restore;
 mod submission;
 mod upcast;
 mod writer;
@@ -134,8 +135,10 @@ pub use mac::MacKeys;
 pub use migrate::migrate;
 pub use model::{CorruptEvent, Decision, Encoded, Loaded, Model, NewJob, Refusal};
 pub use reader::{
-    Direction, EventFilter, EventsCopy, JournalError, Page, Reader, StreamEnd, StreamRange,
+    CopiedEvent, Direction, EventFilter, EventsCopy, EventsInOrder, JournalError, Page, Reader,
+    StreamEnd, StreamRange,
 };
+pub use restore::{RestoreError, restore};
 pub use submission::{
     Accepted, IdempotencyKey, IfMatch, Outcome, Retry, Submission, SubmitError, Verdict,
 };

@@ -5,9 +5,11 @@
 //! no connection is held.
 
 mod copy;
+mod in_order;
 mod pages;
 
 pub use copy::EventsCopy;
+pub use in_order::{CopiedEvent, EventsInOrder};
 pub(crate) use pages::Window;
 
 use std::time::Duration;
@@ -47,6 +49,9 @@ pub enum JournalError {
     /// positions that it has seen may name other events now.
     #[error("journal: the history is another one since a restore or fail-over; read it anew")]
     AnotherHistory,
+    /// PostgreSQL copied something else than an event.
+    #[error("journal: what PostgreSQL copied is not an event")]
+    DamagedCopy,
 }
 
 impl JournalError {
@@ -63,7 +68,10 @@ impl JournalError {
                 error.is_closed()
                     || cause.is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
             }
-            Self::DamagedRecord(_) | Self::TenantName(_) | Self::AnotherHistory => false,
+            Self::DamagedRecord(_)
+            | Self::TenantName(_)
+            | Self::AnotherHistory
+            | Self::DamagedCopy => false,
         }
     }
 }

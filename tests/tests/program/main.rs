@@ -2,6 +2,7 @@
 
 mod bad_requests;
 mod durability;
+mod exports;
 mod flow;
 mod idempotency;
 mod interface;
@@ -12,6 +13,7 @@ mod logins;
 mod privileges;
 mod projections;
 mod reads_apart;
+mod restores;
 mod roles;
 mod schemas;
 mod stopped;

@@ -54,14 +54,19 @@ impl Reader {
         kinds: &[String],
         found: &str,
     ) -> Result<EventsCopy, JournalError> {
-        let connection = self.pool.get().await?;
         // COPY takes no parameters.
-        let copy = format!(
+        self.copy_out(&format!(
             "copy (select {COLUMNS} from journal.events where tenant = {tenant} and {found} \
              and type = any ({})) to stdout (format binary)",
             array(kinds)
-        );
-        let stream = Box::pin(connection.copy_out(&copy).await?);
+        ))
+        .await
+    }
+
+    /// Begins a COPY.
+    pub(super) async fn copy_out(&self, copy: &str) -> Result<EventsCopy, JournalError> {
+        let connection = self.pool.get().await?;
+        let stream = Box::pin(connection.copy_out(copy).await?);
         Ok(EventsCopy { stream, connection: Some(connection) })
     }
 }
