@@ -85,20 +85,16 @@ impl Stage {
         #[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^52")]
         let left = self.total.saturating_sub(done) as f64 / rate.max(1.0);
         let left = HumanDuration(Duration::from_secs_f64(left));
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position(done);
-                bar.set_message(format!("{rate:.0} events/s  {left} left"));
-            }
-            None => {
-                let (name, total) = (self.name, HumanCount(self.total));
-                let done = HumanCount(done);
-                // Nobody reading standard error is no reason to stop.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "{name}: {done} of {total}, {rate:.0} events/s, about {left} left"
-                );
-            }
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.set_message(format!("{rate:.0} events/s  {left} left"));
+            return;
         }
+        let (name, done, total) = (self.name, HumanCount(done), HumanCount(self.total));
+        // Nobody reading standard error is no reason to stop.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{name}: {done} of {total}, {rate:.0} events/s, about {left} left"
+        );
     }
 }

@@ -75,9 +75,11 @@ enum Command {
     Import(Import),
     /// Writes a range of the journal to files, with a manifest
     #[command(after_help = "Examples:\n  daybook export --format ndjson --out backup\n  \
+                      daybook export --format parquet --out analysts/2026-11\n  \
                       daybook export --format ndjson --from 100001 --until 200000 --out part-2\n\n\
                       The same range, schemas and --file-events give the same bytes. One that was \
-                      interrupted goes on where it was. `daybook import events` restores it.")]
+                      interrupted goes on where it was. docs/analysts.md shows what to do with \
+                      Parquet; `daybook import events` restores from NDJSON.")]
     Export(ExportArgs),
     /// Read models
     #[command(subcommand)]

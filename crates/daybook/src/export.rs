@@ -24,7 +24,7 @@ use crate::{
 /// What is exported, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// ndjson: as it is stored, restorable
+    /// ndjson: as it is stored, restorable; parquet: current form, typed columns, for analysts
     #[arg(long, value_enum)]
     format: Format,
     /// First position
@@ -59,6 +59,7 @@ pub(crate) struct RestoreArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Ndjson,
+    Parquet,
 }
 
 /// The event types of this program, as tables.
@@ -77,6 +78,7 @@ pub(crate) async fn export(settings: &Settings, args: ExportArgs) -> anyhow::Res
     let wanted = ExportSettings {
         format: match args.format {
             Format::Ndjson => daybook_export::Format::Ndjson,
+            Format::Parquet => daybook_export::Format::Parquet,
         },
         tenant: wiring::tenant(&reader, settings).await?,
         from: args.from,

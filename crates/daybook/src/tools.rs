@@ -18,6 +18,7 @@ use crate::{
     cli::{JobState, Jobs, Keys},
     config::Settings,
     database::{self, Login, Place},
+    export,
     import::{self, ImportArgs},
     projections,
     secrets::Secrets,
@@ -50,12 +51,16 @@ pub(crate) async fn migrate(settings: &Settings, reset_passwords: bool) -> anyho
         activation::adopt(&client, &schemas::event_versions(), &schemas::first_versions())
             .await
             .context("activations")?;
+    let views = daybook_export::install_views(&mut client, &export::event_tables()?)
+        .await
+        .context("views for analysts")?;
     let reader = Reader::new(wiring::pool(settings, owner)?);
     let tenant = reader.add_tenant(&settings.tenant, settings.topic_partitions).await?;
     say(&format!(
         "database: schemas journal, identity, feed, sandbox; tenant {} (Kafka partition {})",
         tenant.name, tenant.partition,
     ));
+    say(&format!("analysts: schema analyst; {views} views of event types made anew"));
     let mut read_client = if settings.reads_elsewhere() {
         Some(database::connect(&database::read_owner(settings)?).await?)
     } else {

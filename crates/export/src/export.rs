@@ -10,6 +10,7 @@ use crate::{
     folder::{self, Folder, Found, Piece, add},
     manifest::{Format, Manifest, Plan, TypeCount},
     ndjson::NdjsonFile,
+    parquet::ParquetFiles,
     schema::Schemas,
 };
 
@@ -189,6 +190,7 @@ struct OpenPiece {
 
 enum Files {
     Ndjson(NdjsonFile),
+    Parquet(ParquetFiles),
 }
 
 impl Pieces {
@@ -243,10 +245,12 @@ impl Pieces {
 }
 
 impl OpenPiece {
-    fn begin(folder: &Folder, _schemas: &Arc<Schemas>, from: i64) -> Result<Self, ExportError> {
+    fn begin(folder: &Folder, schemas: &Arc<Schemas>, from: i64) -> Result<Self, ExportError> {
+        let (dir, tenant) = (folder.dir(), folder.plan.tenant.as_str());
         let files = match folder.plan.format {
-            Format::Ndjson | Format::Parquet => {
-                Files::Ndjson(NdjsonFile::create(folder.dir(), &folder.plan.tenant, from)?)
+            Format::Ndjson => Files::Ndjson(NdjsonFile::create(dir, tenant, from)?),
+            Format::Parquet => {
+                Files::Parquet(ParquetFiles::new(dir, tenant, schemas.clone(), from))
             }
         };
         Ok(Self { from, events: 0, bytes: 0, types: Vec::new(), files })
@@ -258,6 +262,7 @@ impl OpenPiece {
         add(&mut self.types, event.kind(), event.stored_version(), 1);
         match &mut self.files {
             Files::Ndjson(file) => file.event(event),
+            Files::Parquet(files) => files.event(event),
         }
     }
 
@@ -265,6 +270,7 @@ impl OpenPiece {
         let (from, events) = (self.from, u64::from(self.events));
         let files = match self.files {
             Files::Ndjson(file) => vec![file.finish(from, until, events)?],
+            Files::Parquet(files) => files.finish()?,
         };
         let mut types = self.types;
         types.sort_by(|a, b| (&a.r#type, a.schema_version).cmp(&(&b.r#type, b.schema_version)));

@@ -7,17 +7,21 @@
 //! Everything typed comes from the JSON Schemas of the event types ([`Schemas`]), so that a new type
 //! needs nothing here.
 
+mod cells;
 mod error;
 mod export;
 mod file;
 mod folder;
 mod manifest;
 mod ndjson;
+mod parquet;
 mod restore;
 mod schema;
+mod views;
 
 pub use error::ExportError;
 pub use export::{ExportProgress, ExportSettings, FILE_EVENTS, export};
 pub use manifest::{FileEntry, Format, MANIFEST, Manifest, Plan, SchemaVersion, TypeCount};
 pub use restore::{RestoreFailure, RestoreProgress, RestoreSettings, Stage, restore};
-pub use schema::{Column, ColumnType, EventTable, SchemaError, Schemas, snake_case};
+pub use schema::{Column, ColumnType, EventTable, SchemaError, Schemas};
+pub use views::install_views;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::manifest::SchemaVersion;
+use crate::{cells::MAX_COLUMNS, manifest::SchemaVersion};
 
 /// Why a schema makes no table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,8 +51,10 @@ pub struct Column {
 /// What stands in a column. Any may be null.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnType {
-    /// Text; ids too, which tools join more easily as text than as 16 bytes.
+    /// Text.
     Text,
+    /// A UUID.
+    Id,
     /// Whole numbers: counts, and money in minor units of the currency beside it.
     Integer,
     /// True or false.
@@ -65,23 +67,27 @@ pub enum ColumnType {
     Json,
 }
 
-/// Columns that every event has, whatever its type.
-pub(crate) const ENVELOPE: [&str; 15] = [
-    "tenant",
-    "position",
-    "stream",
-    "version",
-    "type",
-    "schema_version",
-    "stored_version",
-    "occurred_at",
-    "recorded_at",
-    "actor",
-    "command",
-    "command_id",
-    "correlation",
-    "causation",
-    "key",
+/// Columns that every event has, whatever its type: these and those of [`META`].
+pub(crate) const ENVELOPE: [(&str, ColumnType); 9] = [
+    ("tenant", ColumnType::Text),
+    ("position", ColumnType::Integer),
+    ("stream", ColumnType::Text),
+    ("version", ColumnType::Integer),
+    ("type", ColumnType::Text),
+    ("schema_version", ColumnType::Integer),
+    ("stored_version", ColumnType::Integer),
+    ("occurred_at", ColumnType::Time),
+    ("recorded_at", ColumnType::Time),
+];
+
+/// Members of `meta` that are columns.
+pub(crate) const META: [(&str, ColumnType); 6] = [
+    ("actor", ColumnType::Text),
+    ("command", ColumnType::Text),
+    ("command_id", ColumnType::Id),
+    ("correlation", ColumnType::Id),
+    ("causation", ColumnType::Text),
+    ("key", ColumnType::Text),
 ];
 
 impl Schemas {
@@ -119,8 +125,9 @@ impl Schemas {
 
 impl EventTable {
     fn new(kind: String, version: i16, schema: &Value) -> Result<Self, SchemaError> {
-        let columns = columns(schema, &ENVELOPE)
-            .map_err(|reason| SchemaError { kind: kind.clone(), reason })?;
+        let taken: Vec<&str> = ENVELOPE.iter().chain(&META).map(|(name, _)| *name).collect();
+        let columns =
+            columns(schema, &taken).map_err(|reason| SchemaError { kind: kind.clone(), reason })?;
         // Members of a `Value` are in order, so this is the same on every machine.
         let sha256 = hex::encode(Sha256::digest(schema.to_string()));
         Ok(Self { about: about(schema), kind, version, columns, sha256 })
@@ -134,6 +141,9 @@ fn about(schema: &Value) -> String {
 /// The columns of an object's members, whose names are to be others than `taken`.
 fn columns(schema: &Value, taken: &[&str]) -> Result<Vec<Column>, String> {
     let members = schema["properties"].as_object().ok_or("it is no object with properties")?;
+    if members.len() > MAX_COLUMNS {
+        return Err(format!("it has more than {MAX_COLUMNS} members"));
+    }
     let mut columns: Vec<Column> = Vec::with_capacity(members.len());
     for (member, schema) in members {
         let plain =
@@ -159,18 +169,22 @@ fn column_type(schema: &Value) -> Result<ColumnType, String> {
     };
     Ok(match (types.as_slice(), schema["format"].as_str()) {
         (["string"], Some("date-time")) => ColumnType::Time,
+        (["string"], Some("uuid")) => ColumnType::Id,
         (["string"], _) => ColumnType::Text,
         (["integer"], _) => ColumnType::Integer,
         (["boolean"], _) => ColumnType::Boolean,
         (["array"], _) if schema["items"]["type"] == "object" => {
-            ColumnType::Rows(columns(&schema["items"], &[])?)
+            match columns(&schema["items"], &[])? {
+                columns if columns.is_empty() => ColumnType::Json,
+                columns => ColumnType::Rows(columns),
+            }
         }
         _ => ColumnType::Json,
     })
 }
 
 /// A type's name as databases write names: `OrderPlaced` is `order_placed`.
-pub fn snake_case(kind: &str) -> String {
+pub(crate) fn snake_case(kind: &str) -> String {
     let mut name = String::with_capacity(kind.len() + 4);
     for letter in kind.chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {
@@ -179,4 +193,71 @@ pub fn snake_case(kind: &str) -> String {
         name.push(letter.to_ascii_lowercase());
     }
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn table(properties: &Value) -> Result<EventTable, SchemaError> {
+        let schema = json!({ "description": "It happened.", "properties": properties });
+        EventTable::new("ThingDone".to_owned(), 3, &schema)
+    }
+
+    #[test]
+    fn columns_have_the_types_that_the_schema_says() {
+        let table = table(&json!({
+            "at": { "type": ["string", "null"], "format": "date-time" },
+            "id": { "type": "string", "format": "uuid", "description": "Which." },
+            "lines": { "type": "array", "items": { "type": "object", "properties": {
+                "sku": { "type": "string" }, "position": { "type": "integer" } } } },
+            "amount": { "type": ["null", "integer"] },
+            "done": { "type": "boolean" },
+            "tags": { "type": "array", "items": { "type": "string" } },
+            "either": { "type": ["string", "integer"] },
+            "key": { "type": "string" },
+        }))
+        .unwrap();
+        let found: Vec<(&str, &ColumnType)> =
+            table.columns.iter().map(|column| (&*column.name, &column.kind)).collect();
+        let ColumnType::Rows(lines) = &table.columns[6].kind else { panic!("{found:?}") };
+        assert_eq!(lines[0].name, "position", "within rows there is no envelope");
+        assert_eq!(
+            found,
+            [
+                ("amount", &ColumnType::Integer),
+                ("at", &ColumnType::Time),
+                ("done", &ColumnType::Boolean),
+                ("either", &ColumnType::Json),
+                ("id", &ColumnType::Id),
+                ("data_key", &ColumnType::Text),
+                ("lines", &ColumnType::Rows(lines.clone())),
+                ("tags", &ColumnType::Json),
+            ]
+        );
+        assert_eq!((&*table.columns[4].about, &*table.about), ("Which.", "It happened."));
+    }
+
+    #[test]
+    fn what_makes_no_column_is_refused_by_name() {
+        let error = table(&json!({ "Name": { "type": "string" } })).unwrap_err().to_string();
+        assert_eq!(error, "schema of ThingDone: member \"Name\" can't be a column");
+        let both = json!({ "key": { "type": "string" }, "data_key": { "type": "string" } });
+        assert!(table(&both).is_err(), "two columns of one name");
+    }
+
+    #[test]
+    fn another_schema_has_another_hash() {
+        let hash = |text: &str| table(&json!({ "a": { "type": text } })).unwrap().sha256;
+        assert_eq!(hash("string"), hash("string"));
+        assert_ne!(hash("string"), hash("integer"));
+    }
+
+    #[test]
+    fn names_of_types_as_databases_write_them() {
+        assert_eq!(snake_case("OrderPlaced"), "order_placed");
+        assert_eq!(snake_case("PaymentRefundFailed"), "payment_refund_failed");
+    }
 }

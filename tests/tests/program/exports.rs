@@ -132,6 +132,11 @@ async fn ndjson_has_the_same_bytes_each_time_and_after_kill_9() {
 }
 
 #[tokio::test]
+async fn parquet_has_the_same_bytes_each_time_and_after_kill_9() {
+    same_bytes("parquet").await;
+}
+
+#[tokio::test]
 async fn an_export_is_of_one_plan_and_of_a_journal_without_gaps() {
     let installation = Installation::new().await;
     let admin = installation.connect().await;

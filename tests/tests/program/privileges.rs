@@ -1,6 +1,9 @@
 //! What each role of the program may do in PostgreSQL: every role is tried against every relation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use daybook_tests::Installation;
 use tokio_postgres::{Client, error::SqlState};
@@ -87,6 +90,8 @@ const RELATIONS: &[(&str, &[Rights])] = &[
 /// A read model's table, and its view for analysts.
 const READ_MODEL: &[Rights] = &[("query", "select"), ("project", "select insert update delete")];
 const READ_MODEL_VIEW: &[Rights] = &[("analyst", "select")];
+/// The view of an event type, or of the rows within its events.
+const EVENT_VIEW: &[Rights] = &[("analyst", "select")];
 
 /// Who may execute which function; nobody may any other, but for those of read models in the schemas
 /// of their versions, which folds and queries call.
@@ -190,6 +195,33 @@ async fn relations(admin: &Client) -> BTreeMap<String, (String, Vec<String>)> {
     rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect()
 }
 
+/// The views that there must be of event types: one for each folder of `schemas/events`, and one for
+/// each array of objects in its newest version.
+fn event_views() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/events");
+    let mut views = Vec::new();
+    for kind in std::fs::read_dir(folder).expect("there are schemas") {
+        let kind = kind.expect("an entry can be read").path();
+        let newest = std::fs::read_dir(&kind).expect("a type has versions").count();
+        let text = std::fs::read_to_string(kind.join(format!("{newest}.json"))).expect("a schema");
+        let schema: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+        let mut view = "analyst.event".to_owned();
+        for letter in kind.file_name().expect("a name").to_string_lossy().chars() {
+            if letter.is_uppercase() {
+                view.push('_');
+            }
+            view.extend(letter.to_lowercase());
+        }
+        for (member, schema) in schema["properties"].as_object().expect("it is an object") {
+            if schema["items"]["type"] == "object" {
+                views.push(format!("{view}_{member}"));
+            }
+        }
+        views.push(view);
+    }
+    views
+}
+
 /// What must be in a database of relations that `is_there` lets through, with the read models that
 /// it has.
 async fn expected(
@@ -199,6 +231,9 @@ async fn expected(
     let named = RELATIONS.iter().filter(|(relation, _)| is_there(relation));
     let mut expected: BTreeMap<String, &[Rights]> =
         named.map(|(relation, rights)| ((*relation).to_owned(), *rights)).collect();
+    for view in event_views().into_iter().filter(|view| is_there(view)) {
+        expected.insert(view, EVENT_VIEW);
+    }
     if is_there("projection.versions") {
         let read_models = admin
             .query("select projection, schema from projection.versions", &[])
