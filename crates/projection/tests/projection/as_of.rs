@@ -28,9 +28,17 @@ crate::kit::in_both_layouts!(
 const SCOPE: PrincipalScope = PrincipalScope { customer_id: None, partner_id: None };
 
 async fn queries(database: &Database, limits: AsOfLimits) -> Queries {
+    queries_over(database, limits, database.journal_elsewhere()).await
+}
+
+/// Queries that reach the journal, where it is elsewhere, over `journal`.
+pub(crate) async fn queries_over(
+    database: &Database,
+    limits: AsOfLimits,
+    journal: Option<Reader>,
+) -> Queries {
     let (positions, _task) = ReadPositions::new(database.config.clone());
-    let (queries, _task) =
-        Queries::with_limits(database.pool(), positions, limits, database.journal_elsewhere());
+    let (queries, _task) = Queries::with_limits(database.pool(), positions, limits, journal);
     queries.reload().await.unwrap();
     queries
 }
@@ -43,11 +51,11 @@ fn parameters(given: &[(&str, &str)]) -> HashMap<String, String> {
     given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn at(position: i64) -> AsOf {
+pub(crate) fn at(position: i64) -> AsOf {
     AsOf { position, asked: position.to_string() }
 }
 
-async fn ask(
+pub(crate) async fn ask(
     queries: &Queries,
     name: &str,
     given: &[(&str, &str)],

@@ -4,6 +4,7 @@
 mod as_of;
 mod changes;
 mod check;
+mod copied;
 mod diff;
 mod evolution;
 mod fold;

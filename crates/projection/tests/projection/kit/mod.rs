@@ -122,7 +122,7 @@ impl Database {
     }
 }
 
-fn pool(config: &Config) -> deadpool_postgres::Pool {
+pub(crate) fn pool(config: &Config) -> deadpool_postgres::Pool {
     let manager = deadpool_postgres::Manager::new(config.clone(), NoTls);
     deadpool_postgres::Pool::builder(manager).max_size(4).build().unwrap()
 }
