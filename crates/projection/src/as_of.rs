@@ -244,7 +244,9 @@ impl Running {
         journal: &Reader,
     ) -> Result<(), QueryError> {
         let client = self.client();
-        copied::open(client).await?; // before the transaction, which may make no table
+        // before the transaction, which may make no table, as none may after a plain query
+        client.batch_execute("set default_transaction_read_only = off").await?;
+        copied::open(client).await?;
         client.batch_execute(begin).await?;
         let copied = async {
             let Statement { types, streams, events, .. } = asked.statement;

@@ -13,7 +13,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use daybook_journal::{JournalError, Reader};
 use deadpool_postgres::Pool;
 use tokio::sync::{Mutex, OnceCell, watch};
-use tokio_postgres::{Row, error::SqlState, types::ToSql};
+use tokio_postgres::{
+    Row,
+    error::SqlState,
+    types::{ToSql, Type},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -26,7 +30,7 @@ use crate::{
     versions::{self, VersionState},
 };
 
-use statement::COMMIT;
+use statement::SETTINGS;
 pub use statement::statements;
 pub(crate) use statement::{
     begin, bound_sql, order_kinds, parameter_types, sample_values, statement, statement_of,
@@ -266,6 +270,11 @@ impl Queries {
         self.inner.journal.as_ref()
     }
 
+    /// Whether the read models are in another database than the journal.
+    pub fn are_elsewhere(&self) -> bool {
+        self.inner.journal.is_some()
+    }
+
     /// Every declared query.
     pub fn declared(&self) -> Arc<Declared> {
         Arc::clone(&self.current().declared)
@@ -386,9 +395,9 @@ impl Queries {
         Err(QueryError::Changing(query.name.clone()))
     }
 
-    /// One round trip: the three statements are sent before the first answer is awaited, so an
-    /// abandoned request can't leave a transaction open either. `None`: the version that the
-    /// statement was made for is not the one that answers.
+    /// One round trip: both statements are sent before the first answer is awaited. Each is a
+    /// transaction of its own, so an abandoned request can't leave one open either. `None`: the
+    /// version that the statement was made for is not the one that answers.
     async fn answer(
         &self,
         query: &DeclaredQuery,
@@ -398,18 +407,16 @@ impl Queries {
         values: &[Value],
     ) -> Result<Option<Found>, QueryError> {
         let client = self.inner.pool.get().await?;
+        let settings = client.prepare_typed_cached(SETTINGS, &[Type::INT4]).await?;
         let statement = client.prepare_typed_cached(sql, &parameter_types(query, kinds)).await?;
         let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
-        let begin = begin(tenant, QUERY_TIMEOUT);
-        let (begun, row, ended) = futures::join!(
-            client.batch_execute(&begin),
+        let tenant: [&(dyn ToSql + Sync); 1] = [&tenant];
+        let (set, row) = futures::join!(
+            client.execute(&settings, &tenant),
             client.query_one(&statement, &values),
-            client.batch_execute(COMMIT),
         );
-        begun?;
-        let row = row?;
-        ended?;
-        Ok(Found::of(query, &row))
+        set?; // without it, whatever was found is nobody's
+        Ok(Found::of(query, &row?))
     }
 
     /// The statement of the pages after the first, with the types of its order.

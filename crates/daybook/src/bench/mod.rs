@@ -102,13 +102,10 @@ pub(crate) async fn run(args: BenchArgs, settings: &Settings) -> anyhow::Result<
     }
 }
 
-/// The tenant whose rows are asked for: the first one made.
-const TENANT: i32 = 1;
-
 /// Prints what serve sends for a query, in order.
 fn statements(name: &str, settings: &Settings) -> anyhow::Result<()> {
     let catalogue = wiring::catalogue(settings)?;
-    let statements = daybook_projection::statements(&catalogue, name, TENANT);
+    let statements = daybook_projection::statements(&catalogue, name);
     let statements = statements.ok_or_else(|| anyhow::anyhow!("there is no query {name}"))?;
     for statement in statements {
         say(&format!("{};", statement.trim_end()));

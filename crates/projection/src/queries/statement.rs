@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_postgres::{Column, types::Type};
 use uuid::Uuid;
 
-use super::{LIMIT_DEFAULT, QUERY_TIMEOUT, QueryError};
+use super::{LIMIT_DEFAULT, QueryError};
 use crate::{
     catalogue::Catalogue,
     definition::{AnswerShape, BOUND, DeclaredQuery, PAGING},
@@ -16,14 +16,16 @@ use crate::{
 /// What is sent for the first page of a query, in order; `$1` is the tenant, `$2` and `$3` are the
 /// principal's customer and partner, then come the query's own parameters. `None`: there is no such
 /// query. For measurements.
-pub fn statements(catalogue: &Catalogue, query: &str, tenant: i32) -> Option<[String; 3]> {
+pub fn statements(catalogue: &Catalogue, query: &str) -> Option<[String; 2]> {
     let mut queries = catalogue.projections().iter().flat_map(|p| &p.queries);
     let query = queries.find(|declared| declared.name == query)?;
-    Some([begin(tenant, QUERY_TIMEOUT), statement(query, None), COMMIT.to_owned()])
+    Some([SETTINGS.to_owned(), statement(query, None)])
 }
 
-/// Ends what [`begin`] begins.
-pub(super) const COMMIT: &str = "commit";
+/// What holds for the statement that is sent behind it on the same connection, which is a transaction
+/// of its own: what [`begin`] says of one that it begins. `$1` is the tenant. All of it is set anew
+/// for each statement: the one before may have changed what it liked.
+pub(super) const SETTINGS: &str = include_str!("../../sql/settings.sql");
 
 /// Nothing is written, no rows but the tenant's are seen (by the tables' row security, where the
 /// login is not their owner's), names mean what they say, and JSON has its times in UTC.
@@ -148,7 +150,7 @@ pub(crate) fn sample_values(query: &DeclaredQuery) -> Vec<Value> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::definition::Order;
+    use crate::{definition::Order, queries::QUERY_TIMEOUT};
 
     /// A list with parameters of path and query string.
     pub(in crate::queries) fn list() -> DeclaredQuery {
@@ -190,16 +192,12 @@ pub(super) mod tests {
         let catalogue = Catalogue::load(&folder).unwrap();
         let declared = catalogue.projections().iter().flat_map(|p| &p.queries);
         for query in declared {
-            let [begun, sent, ended] = statements(&catalogue, &query.name, 1).unwrap();
-            assert_eq!(
-                (begun, sent),
-                (begin(1, QUERY_TIMEOUT), statement(query, None)),
-                "{}",
-                query.name
-            );
-            assert_eq!(ended, "commit");
+            let [settings, sent] = statements(&catalogue, &query.name).unwrap();
+            assert_eq!((settings.as_str(), sent), (SETTINGS, statement(query, None)));
         }
-        assert_eq!(statements(&catalogue, "no_such_query", 1), None);
+        assert_eq!(statements(&catalogue, "no_such_query"), None);
+        let longest = format!("'statement_timeout', '{}'", QUERY_TIMEOUT.as_millis());
+        assert!(SETTINGS.contains(&longest), "{SETTINGS}");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::{collections::HashMap, path::Path, time::Duration};
 
 use crate::kit::{
-    Database, NewEvent, Running, append, caught_up, history::History, installed, journal, shipped,
+    Database, NewEvent, Running, append, caught_up,
+    folder::{Folder, TABLE},
+    history::History,
+    installed, journal, shipped, until,
 };
 use daybook_projection::{
     Answer, Catalogue, PrincipalScope, Queries, QueryError, ReadPositions, install,
@@ -376,4 +379,42 @@ async fn whoever_has_written_reads_it_or_is_told_that_it_is_not_there_yet() {
         assert_eq!(answer.unwrap().position, wanted);
     }
     running.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_is_of_one_snapshot_whatever_its_functions_do() {
+    let folder = Folder::new();
+    let later = "create function read.later() returns bigint language plpgsql volatile as $$
+        begin
+            perform pg_advisory_xact_lock_shared(77);
+            return (select count(*) from read.sums);
+        end $$;";
+    folder.write("table.sql", &format!("{TABLE}\n{later}")).write(
+        "queries/sums.sql",
+        "select 'x' as id, (select count(*) from read.sums where tenant = :tenant) as n,
+                read.later() as later",
+    );
+    let catalogue = folder.load();
+    let (database, client) = installed(&catalogue).await;
+    let insert = format!("insert into {}.sums values (1, $1)", catalogue.projections()[0].schema());
+    client.execute(&insert, &[&"a"]).await.unwrap();
+    let (positions, _task) = ReadPositions::new(database.config.clone());
+    let queries = declared(&database, positions).await;
+    let mut holding = database.client().await;
+    let held = holding.transaction().await.unwrap();
+    held.batch_execute("select pg_advisory_xact_lock(77)").await.unwrap();
+    let asked = tokio::spawn(async move {
+        let query = queries.declared().queries[0].clone();
+        queries.run(&query, 1, PrincipalScope::default(), &HashMap::new(), None, NO_WAIT).await
+    });
+    let waits = "select count(*) = 1 from pg_stat_activity
+        where datname = current_database() and wait_event = 'advisory'";
+    until("the query is in the middle", async || {
+        client.query_one(waits, &[]).await.unwrap().get::<_, bool>(0)
+    })
+    .await;
+    client.execute(&insert, &[&"b"]).await.unwrap();
+    held.commit().await.unwrap();
+    let answer: Value = serde_json::from_str(&asked.await.unwrap().unwrap().json).unwrap();
+    assert_eq!(answer, serde_json::json!([{"id": "x", "n": 1, "later": 1}]));
 }

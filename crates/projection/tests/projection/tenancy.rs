@@ -55,7 +55,7 @@ impl QueryLogin {
 
     async fn queries(&self, database: &Database) -> Queries {
         let manager = deadpool_postgres::Manager::new(self.config(), NoTls);
-        let pool = deadpool_postgres::Pool::builder(manager).max_size(2).build().unwrap();
+        let pool = deadpool_postgres::Pool::builder(manager).max_size(1).build().unwrap();
         let (positions, _task) = ReadPositions::new(self.owner.clone());
         let (queries, _task) = Queries::with_limits(
             pool,
@@ -190,6 +190,15 @@ async fn hostile_parameters_show_no_other_tenant_and_change_nothing() {
     assert_eq!(fingerprint(&client).await, before);
 }
 
+/// Leaves behind whatever would help the next statement of its connection.
+const LEAVE: &str = "select concat(
+        set_config('daybook.tenant', '2', false), set_config('search_path', 'public', false),
+        set_config('timezone', 'Asia/Tokyo', false),
+        set_config('statement_timeout', '0', false),
+        set_config('default_transaction_isolation', 'read committed', false),
+        set_config('default_transaction_read_only', 'off', false)) as sku
+    where :tenant = 1";
+
 /// A folder whose author forgot the tenant, and tries more than is a query's.
 fn careless(dir: &Path) -> Catalogue {
     let folder = dir.join("careless");
@@ -201,6 +210,7 @@ fn careless(dir: &Path) -> Catalogue {
         ("keys", "select id::text as sku from identity.api_keys where :tenant = 1"),
         ("write", "select read.sneak()::text as sku where :tenant = 1"),
         ("bait", "select sku from bait where :tenant = 1"),
+        ("leave", LEAVE),
     ];
     let mut toml = vec!["title = 'C'\nevents = ['ProductAdded']\n".to_owned()];
     for (name, sql) in queries {
@@ -256,6 +266,15 @@ async fn a_query_that_forgets_the_tenant_or_reaches_further_gets_nothing_by_it()
         assert_eq!(ask("other", tenant).await.unwrap().json, "[]");
     }
     assert_eq!(ask("all", 3).await.unwrap().json, "[]");
+    // what one statement leaves behind helps none that comes later on its connection
+    for _ in 0..3 {
+        let left = ask("leave", 1).await.unwrap().json;
+        assert!(left.contains("2publicAsia/Tokyo0read committedoff"), "{left}");
+        assert!(!ask("all", 1).await.unwrap().json.contains("\"tenant\":2"));
+        ask("leave", 1).await.unwrap();
+        assert_eq!(ask("other", 1).await.unwrap().json, "[]");
+        ask("leave", 1).await.unwrap();
+    }
     for (name, code) in [
         ("journal", SqlState::INSUFFICIENT_PRIVILEGE),
         ("keys", SqlState::INSUFFICIENT_PRIVILEGE),
