@@ -41,6 +41,8 @@ port=$(free_port)
 url=http://127.0.0.1:$port
 export DAYBOOK_SECRETS_DIR=$home/secrets DAYBOOK_PROJECTIONS_DIR=$root/projections
 export DAYBOOK_LISTEN=127.0.0.1:$port
+DAYBOOK_METRICS_LISTEN=127.0.0.1:$(free_port)
+export DAYBOOK_METRICS_LISTEN
 "$bin" secrets create >&2
 "$bin" migrate >&2
 

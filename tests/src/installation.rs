@@ -214,12 +214,14 @@ impl Installation {
         let log = self.home.path().join(format!("{role}-{number}.log"));
         let mut command = self.command();
         command.arg(role);
-        let url = matches!(role, "serve" | "up").then(|| {
-            let address = format!("127.0.0.1:{}", free_port());
-            command.env("DAYBOOK_LISTEN", &address);
-            format!("http://{address}")
+        let urls = matches!(role, "serve" | "up").then(|| {
+            ["DAYBOOK_LISTEN", "DAYBOOK_METRICS_LISTEN"].map(|setting| {
+                let address = format!("127.0.0.1:{}", free_port());
+                command.env(setting, &address);
+                format!("http://{address}")
+            })
         });
-        Process::start(role, command, log, url).await
+        Process::start(role, command, log, urls).await
     }
 
     /// Runs `daybook` with arguments until it ends.

@@ -24,16 +24,17 @@ pub struct Process {
     role: String,
     child: Child,
     log: PathBuf,
-    url: Option<String>,
+    /// Of its HTTP interface, and of what is for operations.
+    urls: Option<[String; 2]>,
 }
 
 impl Process {
-    /// Starts the command with output to `log`. With a `url`, it is ready when `/readyz` says so.
+    /// Starts the command with output to `log`. With `urls`, it is ready when `/readyz` says so.
     pub(crate) async fn start(
         role: &str,
         mut command: Command,
         log: PathBuf,
-        url: Option<String>,
+        urls: Option<[String; 2]>,
     ) -> Self {
         let file = File::options().create(true).append(true).open(&log).expect("log can be made");
         let child = command
@@ -43,13 +44,13 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .expect("the program under test can be started");
-        let mut process = Self { role: role.to_owned(), child, log, url };
+        let mut process = Self { role: role.to_owned(), child, log, urls };
         process.ready().await;
         process
     }
 
     async fn ready(&mut self) {
-        let Some(url) = self.url.clone() else { return };
+        let Some([url, _]) = self.urls.clone() else { return };
         let http = reqwest::Client::new();
         let (child, role) = (&mut self.child, &self.role);
         until(&format!("daybook {role} to be ready"), START, || {
@@ -66,7 +67,15 @@ impl Process {
     /// # Panics
     /// When its role has none.
     pub fn url(&self) -> &str {
-        self.url.as_deref().expect("this role serves HTTP")
+        &self.urls.as_ref().expect("this role serves HTTP")[0]
+    }
+
+    /// A client of what it has for operations: metrics, and readiness in detail.
+    ///
+    /// # Panics
+    /// When its role has none.
+    pub fn operations(&self) -> Client {
+        Client::new(&self.urls.as_ref().expect("this role serves HTTP")[1], "")
     }
 
     /// A client of this process with an API key.

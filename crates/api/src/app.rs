@@ -76,12 +76,20 @@ pub(crate) struct Request {
     pub(crate) positions: Positions,
 }
 
-/// The whole API as one filter that never rejects.
+/// Which listener a request came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Everybody's.
+    Public,
+    /// Of those who look after the shop: tells figures and positions, asks for no key.
+    Operations,
+}
+
+/// All that one listener answers, as one filter that never rejects.
 pub(crate) fn filter(
-    deps: ApiDeps,
-    shutdown: CancellationToken,
+    app: Arc<App>,
+    door: Door,
 ) -> impl Filter<Extract = (Response,), Error = std::convert::Infallible> + Clone {
-    let app = Arc::new(App::new(deps, shutdown));
     warp::any()
         .and(warp::method())
         .and(warp::path::full())
@@ -91,7 +99,7 @@ pub(crate) fn filter(
         .then(move |method: Method, path: FullPath, query, headers, body| {
             let app = Arc::clone(&app);
             let body = arriving(body);
-            async move { app.answer(&method, path.as_str(), query, headers, body).await }
+            async move { app.answer(door, &method, path.as_str(), query, headers, body).await }
         })
         .recover(async |_rejection: warp::Rejection| {
             // Nothing above rejects; were it to, the client would see a problem all the same.
@@ -110,7 +118,7 @@ where
 }
 
 impl App {
-    fn new(deps: ApiDeps, shutdown: CancellationToken) -> Self {
+    pub(crate) fn new(deps: ApiDeps, shutdown: CancellationToken) -> Self {
         describe_metrics();
         let surface = Surface::new(deps.queries.declared(), &deps.limits);
         let service = Service::new(deps.pool, deps.checks, deps.metrics);
@@ -146,6 +154,7 @@ impl App {
 
     async fn answer(
         &self,
+        door: Door,
         method: &Method,
         path: &str,
         query: String,
@@ -155,7 +164,10 @@ impl App {
         let started = Instant::now();
         let id = Uuid::now_v7();
         let surface = self.surface();
-        let found = surface.routes.find(method, path);
+        let found = match door {
+            Door::Public => surface.routes.find(method, path),
+            Door::Operations => surface.operations.find(method, path),
+        };
         let template = match &found {
             Match::Found(route, _) => route.template.clone(),
             Match::Method(_) | Match::Nothing => "none".to_owned(),
@@ -204,6 +216,7 @@ impl App {
             return match &route.endpoint {
                 Endpoint::Livez => Ok(service::live()),
                 Endpoint::Readyz => Ok(self.service.ready(&self.queries).await),
+                Endpoint::Readiness => Ok(self.service.readiness(&self.queries).await),
                 Endpoint::Metrics => Ok(self.service.metrics()),
                 Endpoint::OpenApi => Ok(surface.openapi(&self.queries, &request.headers).await),
                 Endpoint::Docs => Ok(surface.docs(&self.queries).await),
@@ -232,6 +245,7 @@ impl App {
             }
             Endpoint::Livez
             | Endpoint::Readyz
+            | Endpoint::Readiness
             | Endpoint::Metrics
             | Endpoint::OpenApi
             | Endpoint::Docs

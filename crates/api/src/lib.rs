@@ -49,7 +49,7 @@ pub struct ApiDeps {
     pub tokens: TokenSealer,
     /// Answers the declared queries.
     pub queries: Queries,
-    /// Renders `/metrics`.
+    /// Renders `/metrics`, for operations.
     pub metrics: PrometheusHandle,
     /// Asked by `/readyz` whether PostgreSQL answers.
     pub pool: Pool,

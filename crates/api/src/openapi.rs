@@ -84,8 +84,9 @@ fn operation(
 ) -> Option<Value> {
     let mut operation = match &route.endpoint {
         Endpoint::Command(name) => command(commands.iter().find(|c| c.name == *name)?),
-        // Not a resource: it only gives unknown names their problem.
-        Endpoint::NoCommand => return None,
+        // The one is no resource, it only gives unknown names their problem; the others have a
+        // listener of their own.
+        Endpoint::NoCommand | Endpoint::Readiness | Endpoint::Metrics => return None,
         Endpoint::ByKey => by_key(),
         Endpoint::Query(index) => queries::operation(queries.get(*index)?, answers.get(*index)?),
         Endpoint::Live(index) => queries::live(queries.get(*index)?, answers.get(*index)?),
@@ -98,13 +99,11 @@ fn operation(
             "properties": {"live": {"const": true}}, "required": ["live"]}),
         ),
         Endpoint::Readyz => {
-            let schema = reference("schemas", "Readiness");
+            let schema = json!({"type": "object",
+                "properties": {"ready": {"type": "boolean"}}, "required": ["ready"]});
             let mut ready = service("ready", "Whether requests would be served", &schema);
             ready["responses"]["503"] = answer("A required part is missing", &schema);
             ready
-        }
-        Endpoint::Metrics => {
-            text("metrics", "Metrics in Prometheus' text format", "text/plain", &json!({}))
         }
         Endpoint::OpenApi => {
             let mut openapi = service("openapi", "This document", &json!({"type": "object"}));

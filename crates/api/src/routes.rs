@@ -22,7 +22,10 @@ pub(crate) enum Scope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Livez,
+    /// Whether requests would be served, and no more.
     Readyz,
+    /// The same with the state of each part.
+    Readiness,
     Metrics,
     OpenApi,
     Docs,
@@ -113,7 +116,6 @@ impl Routes {
         let mut routes = vec![
             get("/livez", Scope::Public, Endpoint::Livez),
             get("/readyz", Scope::Public, Endpoint::Readyz),
-            get("/metrics", Scope::Public, Endpoint::Metrics),
             get("/openapi.json", Scope::Public, Endpoint::OpenApi),
             get("/docs", Scope::Public, Endpoint::Docs),
             get("/problems/{code}", Scope::Public, Endpoint::Problem),
@@ -166,6 +168,19 @@ impl Routes {
                 .collect::<Vec<_>>()
         });
         Self { routes }
+    }
+
+    /// The routes of the listener for operations.
+    pub(crate) fn of_operations() -> Self {
+        let get =
+            |template: &str, endpoint| Route::new(Method::GET, template, Scope::Public, endpoint);
+        Self {
+            routes: vec![
+                get("/livez", Endpoint::Livez),
+                get("/readyz", Endpoint::Readiness),
+                get("/metrics", Endpoint::Metrics),
+            ],
+        }
     }
 
     /// The routes, for the documentation.
@@ -293,6 +308,10 @@ mod tests {
             if route.template.starts_with("/v1/") {
                 assert_ne!(route.scope, Scope::Public, "{}", route.template);
             }
+        }
+        for shown in [Endpoint::Metrics, Endpoint::Readiness] {
+            let is_public = routes().all().iter().any(|route| route.endpoint == shown);
+            assert!(!is_public, "{shown:?} is for operations alone");
         }
         let nobody = Scope::Roles(Vec::new());
         let routes = routes();

@@ -10,10 +10,15 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ApiDeps, app};
+use crate::{
+    ApiDeps, Limits,
+    app::{self, App, Door},
+};
 
 /// Bytes that a connection holds of what is on its way, unless its headers may be longer.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// Connections to the listener for operations at once.
+const OPERATIONS_CONNECTIONS: usize = 32;
 /// Pause after the operating system refused to accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -26,14 +31,33 @@ pub enum ServeError {
 }
 
 /// Answers requests until `shutdown`, then finishes those that were accepted, for at most
-/// [`crate::Limits::drain`]. Runs on HTTP/1.1; a proxy in front may speak what it likes.
+/// [`crate::Limits::drain`]. Runs on HTTP/1.1; a proxy in front may speak what it likes. On
+/// `operations`, and nowhere else, are `/metrics` and the details of `/readyz`, without a key.
 pub async fn serve(
     deps: ApiDeps,
     listener: TcpListener,
+    operations: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let limits = deps.limits.clone();
-    let service = warp::service(app::filter(deps, shutdown.clone()));
+    let few = Limits { connections: OPERATIONS_CONNECTIONS, ..limits.clone() };
+    let app = Arc::new(App::new(deps, shutdown.clone()));
+    let (public, operations) = tokio::join!(
+        answer(Arc::clone(&app), Door::Public, listener, &limits, &shutdown),
+        answer(app, Door::Operations, operations, &few, &shutdown),
+    );
+    public.and(operations)
+}
+
+/// Answers what comes in by one listener.
+async fn answer(
+    app: Arc<App>,
+    door: Door,
+    listener: TcpListener,
+    limits: &Limits,
+    shutdown: &CancellationToken,
+) -> Result<(), ServeError> {
+    let service = warp::service(app::filter(app, door));
 
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -64,7 +88,7 @@ pub async fn serve(
 
     drop(listener);
     let open = connections.count();
-    tracing::info!(open, "no longer accepting; finishing what was accepted");
+    tracing::info!(?door, open, "no longer accepting; finishing what was accepted");
     match tokio::time::timeout(limits.drain, connections.shutdown()).await {
         Ok(()) => Ok(()),
         Err(_elapsed) => {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daybook_projection::{Queries, Stopped};
+use daybook_projection::{Queries, QueryError, Stopped};
 use deadpool_postgres::Pool;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
@@ -56,6 +56,8 @@ pub(crate) struct Service {
 #[derive(Debug, Clone, Default)]
 struct Seen {
     answered: bool,
+    /// State of the read models' database, where it is another.
+    read_database: Option<&'static str>,
     /// Read models that an event has stopped, as they are shown.
     stopped: Vec<Value>,
 }
@@ -65,14 +67,20 @@ impl Service {
         Self { pool, checks, metrics, seen: Mutex::default() }
     }
 
-    /// 200 where a request would be served, 503 where not, with each part's state. A read model
-    /// that is stopped is shown, but no reason to send requests elsewhere: it is stopped for all.
+    /// 200 where a request would be served, 503 where not.
     pub(crate) async fn ready(&self, queries: &Queries) -> Response {
+        let (ready, _parts) = judge(&self.checks, &self.look(queries).await);
+        app::json(status_of(ready), json!({"ready": ready}).to_string())
+    }
+
+    /// The same with each part's state. What is shown and no reason to send requests elsewhere: a
+    /// read model that is stopped is so for all, and without the read models' own database commands
+    /// are served.
+    pub(crate) async fn readiness(&self, queries: &Queries) -> Response {
         let seen = self.look(queries).await;
-        let (ready, parts) = judge(&self.checks, seen.answered);
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let (ready, parts) = judge(&self.checks, &seen);
         let state = json!({"ready": ready, "parts": parts, "stopped_projections": seen.stopped});
-        app::json(status, state.to_string())
+        app::json(status_of(ready), state.to_string())
     }
 
     async fn look(&self, queries: &Queries) -> Seen {
@@ -90,15 +98,19 @@ impl Service {
             tokio::time::timeout(ANSWER_WITHIN, ask),
             tokio::time::timeout(ANSWER_WITHIN, queries.stopped()),
         );
-        let stopped = match stopped {
-            Ok(Ok(stopped)) => stopped.iter().map(show).collect(),
+        let (read_database, stopped) = match stopped {
+            Ok(Ok(stopped)) => ("ok", stopped.iter().map(show).collect()),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "it can't be looked which read models are stopped");
-                Vec::new()
+                let answers =
+                    matches!(&error, QueryError::Database(e) if e.as_db_error().is_some());
+                (if answers { "has no read models" } else { "unreachable" }, Vec::new())
             }
-            Err(_elapsed) => Vec::new(),
+            Err(_elapsed) => ("unreachable", Vec::new()),
         };
-        let seen = Seen { answered: answered.is_ok_and(|a| a.is_some()), stopped };
+        let read_database = queries.are_elsewhere().then_some(read_database);
+        let answered = answered.is_ok_and(|a| a.is_some());
+        let seen = Seen { answered, read_database, stopped };
         *self.seen.lock().expect("no code panics while holding it") =
             Some((Instant::now(), seen.clone()));
         seen
@@ -127,11 +139,18 @@ fn show(stopped: &Stopped) -> Value {
     })
 }
 
-fn judge(checks: &[Check], postgres: bool) -> (bool, Value) {
-    let mut ready = postgres;
-    let state = if postgres { "ok" } else { "unreachable" };
+fn status_of(ready: bool) -> StatusCode {
+    if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+fn judge(checks: &[Check], seen: &Seen) -> (bool, Value) {
+    let mut ready = seen.answered;
+    let state = if seen.answered { "ok" } else { "unreachable" };
     let mut parts = Map::new();
     parts.insert("postgresql".to_owned(), json!({"state": state, "required": true}));
+    if let Some(state) = seen.read_database {
+        parts.insert("read_database".to_owned(), json!({"state": state, "required": false}));
+    }
     for check in checks {
         let state = (check.probe)().err().unwrap_or_else(|| "ok".to_owned());
         ready &= state == "ok" || !check.required;
@@ -175,13 +194,19 @@ mod tests {
     fn the_process_is_ready_with_what_it_requires_whatever_else_fails() {
         let down = || Err("no broker answers".to_owned());
         let kafka = check("kafka", false, down());
-        let (ready, parts) = judge(&[check("writer", true, Ok(())), kafka.clone()], true);
+        let up = Seen { answered: true, ..Seen::default() };
+        let (ready, parts) = judge(&[check("writer", true, Ok(())), kafka.clone()], &up);
         assert!(ready);
         assert_eq!(parts["kafka"], json!({"state": "no broker answers", "required": false}));
         assert_eq!(parts["writer"]["state"], "ok");
-        assert!(!judge(&[check("writer", true, down()), kafka], true).0);
-        let (ready, parts) = judge(&[], false);
+        assert_eq!(parts["read_database"], json!(null), "there is none");
+        assert!(!judge(&[check("writer", true, down()), kafka], &up).0);
+        let (ready, parts) = judge(&[], &Seen { read_database: Some("unreachable"), ..up });
+        assert!(ready, "commands are served");
+        assert_eq!(parts["read_database"], json!({"state": "unreachable", "required": false}));
+        let (ready, parts) = judge(&[], &Seen { read_database: Some("ok"), ..Seen::default() });
         assert!(!ready);
+        assert_eq!(parts["read_database"]["state"], "ok");
         assert_eq!(parts["postgresql"]["state"], "unreachable");
     }
 

@@ -16,6 +16,8 @@ use crate::{app, limits::Limits, openapi, page, request, routes::Routes, service
 pub(crate) struct Surface {
     pub(crate) declared: Arc<Declared>,
     pub(crate) routes: Routes,
+    /// Those of the listener for operations.
+    pub(crate) operations: Routes,
     /// What each query answers; known once PostgreSQL was asked.
     descriptions: Vec<OnceCell<Arc<Description>>>,
     /// The documents with the types that PostgreSQL reports.
@@ -37,7 +39,16 @@ impl Surface {
         let routes = Routes::new(&commands, &declared.queries);
         let descriptions = declared.queries.iter().map(|_| OnceCell::new()).collect();
         let limits = limits.clone();
-        Self { declared, routes, descriptions, typed: OnceCell::new(), commands, limits }
+        let operations = Routes::of_operations();
+        Self {
+            declared,
+            routes,
+            operations,
+            descriptions,
+            typed: OnceCell::new(),
+            commands,
+            limits,
+        }
     }
 
     /// The query at a place.

@@ -51,6 +51,9 @@ pub(crate) struct Settings {
     pub(crate) kafka_brokers: String,
     /// Address of the HTTP server.
     pub(crate) listen: SocketAddr,
+    /// Address of `/metrics` and of `/readyz` with details, which are nowhere else and want no key:
+    /// nobody but who looks after the shop should reach it.
+    pub(crate) metrics_listen: SocketAddr,
     /// Tenant that the command line works on.
     pub(crate) tenant: String,
     /// Kafka topic of the events.
@@ -148,6 +151,7 @@ impl Default for Settings {
             analyst_read_database_url: String::new(),
             kafka_brokers: String::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            metrics_listen: SocketAddr::from(([127, 0, 0, 1], 9070)),
             tenant: "main".to_owned(),
             topic: "daybook.events".to_owned(),
             topic_partitions: 6,
@@ -375,6 +379,7 @@ mod tests {
     fn wrong_values_are_refused_by_name() {
         let refused = |pair: &str| with(&[pair]).unwrap_err().to_string();
         assert!(refused("listen=nowhere").contains("setting listen"));
+        assert!(refused("metrics_listen=9070").contains("setting metrics_listen"));
         assert!(refused("queue_commands=many").contains("setting queue_commands"));
         assert!(refused("queue_commands=0").contains("setting queue_commands is 0"));
         assert!(refused("as_of_folds=0").contains("setting as_of_folds is 0"));
@@ -393,6 +398,7 @@ mod tests {
     fn flags_win_over_defaults() {
         let settings = with(&["listen=0.0.0.0:8080", "topic=other", "log_format=json"]).unwrap();
         assert_eq!(settings.listen.port(), 8080);
+        assert!(settings.metrics_listen.ip().is_loopback(), "unless it is said otherwise");
         assert_eq!(settings.topic, "other");
         assert_eq!(settings.log_format, LogFormat::Json);
         assert_eq!(settings.tenant, "main");

@@ -1,6 +1,6 @@
 //! Running roles until somebody says stop, and stopping so that no accepted request is lost.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use daybook_api::{ApiDeps, Check, Limits};
@@ -321,16 +321,23 @@ async fn start(settings: &Settings, roles: &[Role], process: &mut Process) -> an
                 ..Limits::default()
             },
         };
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .with_context(|| format!("setting listen: {} can't be listened on", settings.listen))?;
-        tracing::info!(address = %settings.listen, "serving");
+        let listener = listen("listen", settings.listen).await?;
+        let operations = listen("metrics_listen", settings.metrics_listen).await?;
+        tracing::info!(
+            address = %listener.local_addr()?, metrics = %operations.local_addr()?, "serving"
+        );
         let stop = process.stop_front.clone();
         process.front.spawn(async move {
-            ("serve", daybook_api::serve(deps, listener, stop).await.map_err(anyhow::Error::new))
+            let served = daybook_api::serve(deps, listener, operations, stop).await;
+            ("serve", served.map_err(anyhow::Error::new))
         });
     }
     Ok(())
+}
+
+async fn listen(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("setting {setting}: {address} can't be listened on"))
 }
 
 /// Starts recording metrics, and what keeps their memory bounded.

@@ -44,7 +44,12 @@ async fn openapi_names_every_command_and_query_and_health_and_metrics_answer() {
     for path in ["/livez", "/readyz"] {
         assert_eq!(nobody.get(path).await.status, 200, "{path}");
     }
-    let metrics = nobody.get("/metrics").await.ok();
+    assert_eq!(nobody.get("/readyz").await.json(), serde_json::json!({"ready": true}));
+    assert_eq!(nobody.get("/metrics").await.status, 404, "not for everybody");
+    let operations = shop.server.operations();
+    assert_eq!(operations.get("/v1/web/orders").await.status, 404);
+    assert_eq!(operations.get("/readyz").await.ok().json()["parts"]["writer"]["state"], "ok");
+    let metrics = operations.get("/metrics").await.ok();
     assert!(metrics.text.lines().any(|line| line.starts_with("# TYPE ")), "{}", metrics.text);
 }
 

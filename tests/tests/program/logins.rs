@@ -189,7 +189,7 @@ async fn role_work_removes_what_has_expired() {
     })
     .await;
     assert_eq!(left, ["dead long ago", "done lately", "kept for ever", "still kept"]);
-    let client = all.client(&installation.key(Role::Operator).await);
+    let client = all.operations();
     until("the janitor's metrics", Duration::from_secs(10), || async {
         let metrics = client.get("/metrics").await.ok().text;
         let counted = ["commands", "jobs"].iter().all(|what| {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use daybook_tests::{Cluster, Installation, Shop, charge, order, problem_code, until};
+use daybook_tests::{Cluster, Installation, Role, Shop, charge, order, problem_code, until};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -209,5 +209,73 @@ async fn a_database_with_a_journal_of_its_own_is_no_place_for_read_models() {
         installation.run_with(&[("DAYBOOK_READ_DATABASE_URL", own.as_str())], &["migrate"]).await;
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("setting read_database_url names a database with a journal"), "{said}");
+}
+
+/// Nobody reaches the database any more, or everybody again.
+async fn reach(by: &tokio_postgres::Client, database: &str, may: bool) {
+    by.batch_execute(&format!("alter database {database} allow_connections {may}"))
+        .await
+        .expect("a superuser may");
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity
+               where datname = $1 and pid <> pg_backend_pid()";
+    let ended = if may { Ok(Vec::new()) } else { by.query(end, &[&database]).await };
+    ended.expect("a superuser may");
+}
+
+#[tokio::test]
+async fn readiness_names_which_of_the_two_databases_is_away() {
+    let installation = Installation::with_reads_apart(None).await;
+    let server = installation.start("serve").await;
+    let operator = server.client(&installation.key(Role::Operator).await);
+    let states = |journal: &str, read_models: &str| {
+        json!({"postgresql": {"state": journal, "required": true},
+               "read_database": {"state": read_models, "required": false}})
+    };
+    // what operations see; everybody else sees the status alone
+    let shown = async |what: &str, status: u16, states: serde_json::Value| {
+        let found = async || {
+            let answer = server.operations().get("/readyz").await;
+            let mut parts = answer.json()["parts"].clone();
+            parts.as_object_mut()?.remove("writer");
+            (answer.status == status && parts == states).then_some(())
+        };
+        until(what, SOON, found).await;
+        let public = server.client("").get("/readyz").await;
+        assert_eq!(public.json(), json!({"ready": status == 200}));
+    };
+    let journal = installation.connect().await;
+    let reads = installation.connect_reads().await;
+    let name = "select current_database()::text";
+    let name_of_reads: String = reads.query_one(name, &[]).await.expect("it has a name").get(0);
+    shown("both to be there", 200, states("ok", "ok")).await;
+
+    reach(&journal, &name_of_reads, false).await;
+    shown("the read models' to be away", 200, states("ok", "unreachable")).await;
+    let mug = json!({"sku": "MUG", "name": "Enamel mug", "price": 1250, "currency": "GBP"});
+    let _added = operator.once("AddProduct", &mug).await.ok();
+    assert_eq!(operator.get("/v1/operator/stock").await.status, 503);
+    reach(&journal, &name_of_reads, true).await;
+    shown("the read models' to be back", 200, states("ok", "ok")).await;
+    until("queries to be answered", SOON, async || {
+        (operator.get("/v1/operator/stock").await.status == 200).then_some(())
+    })
+    .await;
+
+    let reads = installation.connect_reads().await;
+    reach(&reads, installation.database(), false).await;
+    shown("the journal's to be away", 503, states("unreachable", "ok")).await;
+    reach(&reads, installation.database(), true).await;
+    shown("the journal's to be back", 200, states("ok", "ok")).await;
+}
+
+#[tokio::test]
+async fn a_database_with_a_journal_is_not_taken_for_read_models() {
+    let installation = Installation::new().await;
+    let own = installation.database_url();
+    let migrated =
+        installation.run_with(&[("DAYBOOK_READ_DATABASE_URL", &own)], &["migrate"]).await;
+    let said = String::from_utf8_lossy(&migrated.stderr).into_owned();
+    assert!(!migrated.status.success());
     assert!(said.contains("setting read_database_url names a database with a journal"), "{said}");
 }

@@ -42,13 +42,21 @@ fn deps() -> ApiDeps {
 }
 
 fn api() -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + 'static {
-    filter(deps(), CancellationToken::new())
+    of(Door::Public)
+}
+
+fn of(door: Door) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + 'static {
+    filter(Arc::new(App::new(deps(), CancellationToken::new())), door)
 }
 
 type Answer = warp::http::Response<Bytes>;
 
 async fn ask(method: &str, path: &str) -> Answer {
     warp::test::request().method(method).path(path).reply(&api()).await
+}
+
+async fn ask_operations(method: &str, path: &str) -> Answer {
+    warp::test::request().method(method).path(path).reply(&of(Door::Operations)).await
 }
 
 fn json_of(answer: &Answer) -> Value {
@@ -132,6 +140,9 @@ async fn without_a_database_a_request_is_503_and_the_process_alive_but_not_ready
     assert!(!problem.to_string().contains("127.0.0.1"), "internal text stays inside");
 
     let ready = ask("GET", "/readyz").await;
+    assert_eq!(ready.status(), 503);
+    assert_eq!(json_of(&ready), serde_json::json!({"ready": false}));
+    let ready = ask_operations("GET", "/readyz").await;
     assert_eq!(ready.status(), 503);
     assert_eq!(json_of(&ready)["parts"]["postgresql"]["state"], "unreachable");
     assert_eq!(ask("GET", "/livez").await.status(), 200);
@@ -247,11 +258,18 @@ async fn the_documentation_is_one_page_without_scripts_and_kinds_of_problems_hav
 }
 
 #[tokio::test]
-async fn metrics_are_prometheus_text() {
-    let metrics = ask("GET", "/metrics").await;
+async fn metrics_are_prometheus_text_and_on_no_other_listener_than_that_of_operations() {
+    let metrics = ask_operations("GET", "/metrics").await;
     assert_eq!(metrics.status(), 200);
     let media_type = metrics.headers()[header::CONTENT_TYPE].to_str().unwrap();
     assert!(media_type.starts_with("text/plain"));
+    assert_problem(&ask("GET", "/metrics").await, 404, "not-found");
+    // and nothing else is there
+    assert_eq!(ask_operations("GET", "/livez").await.status(), 200);
+    for other in ["/v1/events", "/v1/operator/orders", "/openapi.json", "/docs"] {
+        assert_problem(&ask_operations("GET", other).await, 404, "not-found");
+    }
+    assert_problem(&ask_operations("POST", "/v1/commands/PlaceOrder").await, 404, "not-found");
 }
 
 fn pieces(pieces: Vec<&'static str>) -> Body {

@@ -121,47 +121,6 @@ pub(super) fn shared_schemas() -> Map<String, Value> {
                 "meta": {"type": "object"},
             },
         },
-        "Readiness": {
-            "type": "object",
-            "required": ["ready", "parts", "stopped_projections"],
-            "properties": {
-                "ready": {"type": "boolean"},
-                "parts": {"type": "object", "additionalProperties": {
-                    "type": "object", "required": ["state", "required"],
-                    "properties": {
-                        "state": {"type": "string"}, "required": {"type": "boolean"},
-                    },
-                }},
-                "stopped_projections": {
-                    "type": "array",
-                    "description": "Read models that an event has stopped for a tenant. They \
-                        answer with what they have.",
-                    "items": {
-                        "type": "object",
-                        "required": ["projection", "version", "state", "tenant", "position",
-                            "event", "error"],
-                        "properties": {
-                            "projection": {"type": "string"},
-                            "version": {"type": "string"},
-                            "state": {"enum": ["active", "building", "retired"]},
-                            "tenant": {"type": "integer"},
-                            "position": {"type": "integer", "format": "int64",
-                                "description": "Everything up to here is in its rows."},
-                            "event": {
-                                "type": "object",
-                                "description": "The event that can't be folded, if it is one.",
-                                "required": ["position", "type"],
-                                "properties": {
-                                    "position": {"type": ["integer", "null"], "format": "int64"},
-                                    "type": {"type": ["string", "null"]},
-                                },
-                            },
-                            "error": {"type": "string"},
-                        },
-                    },
-                },
-            },
-        },
     });
     match json {
         Value::Object(members) => members,

@@ -9,7 +9,9 @@ use daybook_journal::{
     Accepted, EventFilter, Heads, MacKeys, Reader, StoredEvent, Tenant, Verdict, Writer,
     WriterConfig,
 };
-use daybook_projection::{Catalogue, Projector, ProjectorSettings, Queries, ReadPositions};
+use daybook_projection::{
+    AsOfLimits, Catalogue, Projector, ProjectorSettings, Queries, ReadPositions,
+};
 use deadpool_postgres::{Manager, Pool};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
@@ -22,6 +24,7 @@ use uuid::Uuid;
 /// The API, running.
 pub(crate) struct Api {
     pub(crate) address: SocketAddr,
+    operations: SocketAddr,
     pub(crate) shop: Shop,
     pub(crate) reader: Reader,
     pub(crate) tenant: Tenant,
@@ -208,7 +211,9 @@ impl Api {
 
         let (positions, task) = ReadPositions::new(config.clone());
         tokio::spawn(task.run(stop_rest.clone()));
-        let (queries, task) = Queries::new(pool.clone(), positions);
+        // longer than a test waits for a fold to be cancelled
+        let as_of = AsOfLimits { deadline: Duration::from_mins(2), ..AsOfLimits::default() };
+        let (queries, task) = Queries::with_limits(pool.clone(), positions, as_of, None);
         queries.reload().await.unwrap();
         tokio::spawn(task.run(stop_rest.clone()));
 
@@ -219,6 +224,8 @@ impl Api {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let operating = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let operations = operating.local_addr().unwrap();
         let stop_serving = CancellationToken::new();
         let tokens = TokenSealer::new([7; 32]);
         let incarnation = reader.incarnation().await.unwrap();
@@ -234,9 +241,10 @@ impl Api {
             checks: Vec::new(),
             limits,
         };
-        let serving = tokio::spawn(serve(deps, listener, stop_serving.clone()));
+        let serving = tokio::spawn(serve(deps, listener, operating, stop_serving.clone()));
         Self {
             address,
+            operations,
             shop,
             reader,
             tenant,
@@ -331,6 +339,11 @@ impl Api {
 
     pub(crate) async fn get(&self, path: &str, key: &str) -> Answer {
         send(self.request(Method::GET, path, key)).await
+    }
+
+    /// Asks the listener for operations.
+    pub(crate) async fn operations(&self, path: &str) -> Answer {
+        send(self.http.get(format!("http://{}{path}", self.operations))).await
     }
 
     /// A well-formed command of the operator's, not yet sent.

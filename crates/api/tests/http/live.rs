@@ -29,7 +29,7 @@ async fn price(api: &Api, sku: &str, price: i64) {
 
 /// Evaluations of a followed query so far.
 async fn evaluations(api: &Api, query: &str) -> u64 {
-    let metrics = api.get("/metrics", "").await.text;
+    let metrics = api.operations("/metrics").await.text;
     let name = format!("daybook_live_evaluations_total{{query=\"{query}\"}} ");
     metrics.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |n| n.parse().unwrap())
 }
@@ -124,7 +124,7 @@ async fn a_change_is_evaluated_once_for_all_who_follow_the_same() {
             assert_eq!(evaluations(&api, "operator_offer").await, before + 1);
         }
     }
-    let metrics = api.get("/metrics", "").await.text;
+    let metrics = api.operations("/metrics").await.text;
     assert!(metrics.contains(&format!("daybook_live_streams {SUBSCRIBERS}")), "{metrics}");
     api.stop().await;
 }

@@ -20,11 +20,19 @@ async fn until_closed(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn readiness_and_metrics_need_no_key() {
+async fn who_looks_after_the_shop_needs_no_key_and_has_a_listener_apart() {
     let api = Api::start().await;
-    let ready = api.get("/readyz", "").await.ok();
+    assert_eq!(api.get("/readyz", "").await.ok(), json!({"ready": true}));
+    api.get("/metrics", &api.operator).await.problem(404, "not-found");
+    let ready = api.operations("/readyz").await.ok();
     assert_eq!(ready["parts"]["postgresql"], json!({"state": "ok", "required": true}));
-    assert_eq!(api.get("/metrics", "").await.status, 200);
+    assert_eq!(ready["parts"]["read_database"], json!(null), "the read models have none");
+    let metrics = api.operations("/metrics").await;
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.text.contains("daybook_http_requests_total"), "{}", metrics.text);
+    for other in ["/v1/operator/orders", "/openapi.json"] {
+        api.operations(other).await.problem(404, "not-found");
+    }
     api.stop().await;
 }
 
@@ -32,13 +40,13 @@ async fn readiness_and_metrics_need_no_key() {
 async fn a_read_model_that_an_event_has_stopped_is_shown_and_the_process_stays_ready() {
     let api = Api::start().await;
     api.project();
-    assert_eq!(api.get("/readyz", "").await.ok()["stopped_projections"], json!([]));
+    assert_eq!(api.operations("/readyz").await.ok()["stopped_projections"], json!([]));
     let poison = json!({"sku": "P", "name": "poison", "price": 250, "currency": "GBP"});
     let added = send(api.command("AddProduct", "add", &poison)).await.ok();
     let position: i64 = added["position"].as_str().unwrap().parse().unwrap();
     let stopped = async {
         loop {
-            let ready = api.get("/readyz", "").await.ok();
+            let ready = api.operations("/readyz").await.ok();
             if ready["stopped_projections"] != json!([]) {
                 break ready;
             }
