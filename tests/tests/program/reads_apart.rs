@@ -268,14 +268,3 @@ async fn readiness_names_which_of_the_two_databases_is_away() {
     reach(&reads, installation.database(), true).await;
     shown("the journal's to be back", 200, states("ok", "ok")).await;
 }
-
-#[tokio::test]
-async fn a_database_with_a_journal_is_not_taken_for_read_models() {
-    let installation = Installation::new().await;
-    let own = installation.database_url();
-    let migrated =
-        installation.run_with(&[("DAYBOOK_READ_DATABASE_URL", &own)], &["migrate"]).await;
-    let said = String::from_utf8_lossy(&migrated.stderr).into_owned();
-    assert!(!migrated.status.success());
-    assert!(said.contains("setting read_database_url names a database with a journal"), "{said}");
-}
