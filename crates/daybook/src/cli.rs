@@ -237,7 +237,8 @@ pub(crate) enum Projections {
     /// Builds read models anew beside the old rows, then swaps them in
     #[command(after_help = "Examples:\n  daybook projections rebuild orders\n  \
                       daybook projections rebuild --all --from kafka\n\n\
-                      One that was ended in the middle goes on where it was.")]
+                      One that was ended in the middle goes on where it was, in as many shares \
+                      as it began with.")]
     Rebuild {
         /// Which one
         #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -248,6 +249,10 @@ pub(crate) enum Projections {
         /// Where the events come from
         #[arg(long, value_enum, default_value_t = From::Journal)]
         from: From,
+        /// Shares of the keys that are folded at once, by a connection each [default: 2 from
+        /// 50,000 positions on, else 1]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+        parallel: Option<u32>,
         /// Begin at the first event, also where an earlier rebuild was ended in the middle
         #[arg(long)]
         anew: bool,

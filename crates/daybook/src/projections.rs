@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    num::NonZeroU32,
     path::Path,
     process::ExitCode,
     time::{Duration, Instant},
@@ -65,7 +66,12 @@ pub(crate) async fn run(settings: &Settings, command: Projections) -> anyhow::Re
         Projections::Drop { name, version, retired } => {
             drop(settings, &name, version, retired).await?;
         }
-        Projections::Rebuild { name, all: _, from, anew } => {
+        Projections::Rebuild { name, all: _, from, parallel, anew } => {
+            let parallel = parallel.and_then(NonZeroU32::new);
+            anyhow::ensure!(
+                from == From::Journal || parallel.is_none_or(|shares| shares.get() == 1),
+                "a rebuild from the topic has one share: --parallel is for --from journal"
+            );
             let client =
                 database::connect(&database::read_config(settings, Login::Project)?).await?;
             let mut names: Vec<String> = daybook_projection::installed(&client)
@@ -82,7 +88,7 @@ pub(crate) async fn run(settings: &Settings, command: Projections) -> anyhow::Re
                 names = vec![name];
             }
             for name in names {
-                rebuild(settings, &name, from, anew).await?;
+                rebuild(settings, &name, from, parallel, anew).await?;
             }
         }
     }
@@ -358,7 +364,13 @@ async fn drop(
     Ok(())
 }
 
-async fn rebuild(settings: &Settings, name: &str, from: From, anew: bool) -> anyhow::Result<()> {
+async fn rebuild(
+    settings: &Settings,
+    name: &str,
+    from: From,
+    parallel: Option<NonZeroU32>,
+    anew: bool,
+) -> anyhow::Result<()> {
     let (source, feed) = match from {
         From::Journal => (Source::Journal, None),
         From::Kafka => (Source::Kafka, Some(wiring::feed(settings)?)),
@@ -368,6 +380,7 @@ async fn rebuild(settings: &Settings, name: &str, from: From, anew: bool) -> any
         reader: journal(settings)?,
         feed,
         piece_positions: None,
+        shares: parallel,
         anew,
     };
     let bar = ProgressBar::new(0).with_style(
@@ -389,8 +402,12 @@ async fn rebuild(settings: &Settings, name: &str, from: From, anew: bool) -> any
         0 => String::new(),
         resumed => format!(" ({resumed} of them before)"),
     };
+    let shares = match report.shares {
+        1 => String::new(),
+        shares => format!(" in {shares} shares"),
+    };
     say(&format!(
-        "{name:20} {events} events{resumed}, {} rows changed, {:.1} s",
+        "{name:20} {events} events{resumed}{shares}, {} rows changed, {:.1} s",
         report.changed_rows,
         report.elapsed.as_secs_f64()
     ));

@@ -127,10 +127,12 @@ begin
     {fold_arrays_into_staging}
 end $daybook$;
 
--- A piece of the journal, (p_after, p_until], folded onto the staging table of a rebuild. The
--- first piece finds no rows, so the plain aggregate does.
-create function {schema}.{name}__stage_journal(p_tenant integer, p_after bigint, p_until bigint)
-returns void language plpgsql volatile
+-- A piece of the journal, (p_after, p_until], folded onto the staging table of a rebuild: of the
+-- keys of one share, whose hash modulo p_shares is p_share. The first piece finds no rows, so the
+-- plain aggregate does.
+create function {schema}.{name}__stage_journal(
+    p_tenant integer, p_after bigint, p_until bigint, p_shares integer, p_share integer
+) returns void language plpgsql volatile
 set work_mem = '64MB'
 {plan_settings}
 as $daybook$

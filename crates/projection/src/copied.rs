@@ -34,7 +34,7 @@ impl From<CopyError> for QueryError {
 pub(crate) enum EventTable {
     /// In the journal, which is in the same database.
     Journal,
-    /// In a temporary table that they are copied to.
+    /// In a temporary table that they are copied to; for a rebuild, in one beside its staging table.
     Scratch,
 }
 
@@ -74,7 +74,8 @@ impl EventTable {
         open(client).await?;
         // what an earlier piece of the transaction has left
         client.execute(&format!("delete from {SCRATCH}"), &[]).await?;
-        fill(client, journal.copy_events(tenant, after, until, &definition.events).await?).await
+        let events = journal.copy_events(tenant, after, until, &definition.events).await?;
+        fill(client, events).await
     }
 }
 
@@ -84,8 +85,17 @@ pub(crate) async fn open(client: &Client) -> Result<(), tokio_postgres::Error> {
 }
 
 /// Copies events there.
-pub(crate) async fn fill(client: &Client, mut events: EventsCopy) -> Result<(), CopyError> {
-    let into = format!("copy {SCRATCH} ({}) from stdin (format binary)", EventsCopy::columns());
+pub(crate) async fn fill(client: &Client, events: EventsCopy) -> Result<(), CopyError> {
+    fill_table(client, SCRATCH, events).await
+}
+
+/// Copies events to a table with the same columns.
+pub(crate) async fn fill_table(
+    client: &Client,
+    table: &str,
+    mut events: EventsCopy,
+) -> Result<(), CopyError> {
+    let into = format!("copy {table} ({}) from stdin (format binary)", EventsCopy::columns());
     let sink = client.copy_in(&into).await?;
     tokio::pin!(sink);
     while let Some(bytes) = events.next().await? {

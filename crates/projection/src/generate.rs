@@ -206,18 +206,24 @@ fn fill_in(
     let types: Vec<_> = definition.events.iter().map(|e| format!("'{e}'")).collect();
     // `#> '{}'` is data itself, decompressed: once here, instead of at each mention in key.sql;
     // `offset 0` again keeps the planner from taking it to each mention after all.
-    let from_journal_where = |found: &str| {
+    let from_table_where = |table: &str, found: &str| {
         format!(
-            "select {} from {} where tenant = p_tenant and {found} \
+            "select {} from {table} where tenant = p_tenant and {found} \
              and type = any (array[{}]) offset 0",
             current("data #> '{}'"),
-            events.name(),
             types.join(", ")
         )
     };
-    let from_journal = from_journal_where("position > p_after and position <= p_until");
+    let of_piece = "position > p_after and position <= p_until";
+    let from_journal = from_table_where(events.name(), of_piece);
+    // what a rebuild copies is seen by each of its connections
+    let from_staged = match events {
+        EventTable::Journal => from_journal.clone(),
+        EventTable::Scratch => from_table_where("{schema}.{name}__copied", of_piece),
+    };
     // `+ 0` keeps the primary key out: a stream's events are found by the stream's name
-    let from_streams = from_journal_where("stream = any (p_streams) and position + 0 <= p_until");
+    let of_streams = "stream = any (p_streams) and position + 0 <= p_until";
+    let from_streams = from_table_where(events.name(), of_streams);
 
     let schema = definition.schema();
     let table = format!("{schema}.{name}");
@@ -234,6 +240,13 @@ fn fill_in(
         )
     };
     let every_key = if parks { format!("where {}", not_parked("k")) } else { String::new() };
+    // the key itself, as its own types tell equal ones: keys fan out and are computed
+    let is_of_share = "(p_shares = 1 or (hash_record_extended(row({keys_k})::{schema}.{name}__key, 0) \
+                    & 9223372036854775807) % p_shares = p_share)";
+    let keys_of_share = match every_key.as_str() {
+        "" => format!("where {is_of_share}"),
+        not_parked => format!("{not_parked} and {is_of_share}"),
+    };
     let one_key = format!("where json_build_array({keys_k})::text = p_key");
     let fill_steps = |template: &str, source: &str, table: &str, step_filter: &str| {
         template
@@ -257,6 +270,7 @@ fn fill_in(
     };
     let fill =
         |template: &str, source: &str, table: &str| fill_steps(template, source, table, &every_key);
+    let of_share = |template: &str| fill_steps(template, &from_staged, &staging, &keys_of_share);
     let of_key = |source: &str| fill_steps(FOLD, source, &table, &one_key);
     let as_of = |step_filter: &str| fill_steps(AS_OF_FOLD, "", "", step_filter);
     let of_given_key = "where to_jsonb(row({keys_k})::{schema}.{name}__key) @> p_key";
@@ -275,8 +289,8 @@ fn fill_in(
         .replace("{fold_arrays_into_staging}", &fill(FOLD, &from_arrays, &staging))
         .replace("{fold_journal_into_table}", &fill(FOLD, &from_journal, &table))
         .replace("{aggregate_journal_into_table}", &fill(AGGREGATE, &from_journal, &table))
-        .replace("{fold_journal_into_staging}", &fill(FOLD, &from_journal, &staging))
-        .replace("{aggregate_journal_into_staging}", &fill(AGGREGATE, &from_journal, &staging))
+        .replace("{fold_journal_into_staging}", &of_share(FOLD))
+        .replace("{aggregate_journal_into_staging}", &of_share(AGGREGATE))
         .replace("{name}", name)
         .replace("{plan_settings}", PLAN_SETTINGS)
         .replace("{schema}", &schema)

@@ -1,33 +1,30 @@
 //! Making a projection's rows anew beside the old ones, and putting them in their place at once.
 
-use std::time::{Duration, Instant};
+mod journal;
+mod kafka;
+mod share;
 
-use daybook_feed::{FeedConfig, FeedError, ReadAll, read_all};
-use daybook_journal::{JournalError, Reader, Tenant};
-use tokio_postgres::{Client, Config, NoTls};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
+
+use daybook_feed::{FeedConfig, FeedError};
+use daybook_journal::{JournalError, Reader};
+use tokio_postgres::Config;
 use uuid::Uuid;
 
 use crate::{
-    batch,
     copied::{CopyError, EventTable},
     definition::Definition,
     install::database_detail,
     notify,
     versions::{self, VersionState},
 };
+use share::Session;
 
-/// Positions of the journal that one statement folds.
-const PIECE_POSITIONS: i64 = 100_000;
-/// Events from Kafka that one statement folds, and bytes of their data.
-const STAGE_EVENTS: usize = 5_000;
-const STAGE_BYTES: usize = 8 * 1024 * 1024;
 /// So few positions may be missing when the old rows are locked for the last piece.
 const LAST_PIECE_POSITIONS: i64 = 5_000;
-/// How often the lock is tried, and the wait between: that of a rebuild which was killed is held
-/// until the server has noticed.
-const LOCK_TRIES: u32 = 10;
-const LOCK_WAIT: Duration = Duration::from_millis(200);
-
 /// Where a rebuild reads events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -57,6 +54,10 @@ pub struct RebuildDeps {
     pub feed: Option<FeedConfig>,
     /// Positions of the journal that one statement folds; `None`: 100,000.
     pub piece_positions: Option<i64>,
+    /// In how many shares of the keys, each by a connection of its own, the journal is folded;
+    /// `None`: two for a tenant with 50,000 positions or more, one for others. A rebuild that was
+    /// ended in the middle keeps the number that it began with, and one from the topic has one.
+    pub shares: Option<NonZeroU32>,
     /// Begin at the first event, also where an earlier rebuild was ended in the middle.
     pub anew: bool,
 }
@@ -70,6 +71,8 @@ pub struct RebuildReport {
     pub positions: Vec<(i32, i64)>,
     /// Positions that an earlier rebuild, which was ended in the middle, had done already.
     pub resumed: i64,
+    /// In how many shares the journal of the tenant with the most of them was folded.
+    pub shares: usize,
     /// Rows that came out differently from what stood there: inserted, changed or removed.
     pub changed_rows: i64,
     /// How long it took.
@@ -110,7 +113,8 @@ impl From<CopyError> for RebuildError {
 
 /// Makes the rows of a projection anew for every tenant. Queries and the running projector go on
 /// meanwhile; only rows that come out differently are touched, in one transaction with the
-/// checkpoint. `progress` hears (positions done, positions in sight) over all tenants.
+/// checkpoint. `progress` hears (positions done, positions in sight) over all tenants; a position
+/// that half of the shares have done is half done.
 pub async fn rebuild(
     deps: &RebuildDeps,
     projection: &str,
@@ -118,35 +122,36 @@ pub async fn rebuild(
     progress: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Result<RebuildReport, RebuildError> {
     let started = Instant::now();
-    let (client, connection) = deps.config.connect(NoTls).await?;
-    let connection = tokio::spawn(connection);
-    let definition = versions::versions(&client)
+    let session = Session::open(&deps.config).await?;
+    let definition = versions::versions(&session.client)
         .await?
         .into_iter()
         .find(|v| v.definition.name == projection && v.state == VersionState::Active)
         .ok_or_else(|| RebuildError::Unknown(projection.to_owned()))?
         .definition;
-    let events = EventTable::here(&client).await?;
+    let events = EventTable::here(&session.client).await?;
     let mut rebuild = Rebuild {
         deps,
         definition,
         events,
-        client,
-        replanning: batch::Replanning::default(),
+        sessions: vec![session],
+        locked_shares: 0,
         progress,
-        done: 0,
+        before: 0,
         total: 0,
         resumed: 0,
+        shares: 1,
     };
     let result = rebuild.run(source).await;
-    rebuild.client.execute("select pg_advisory_unlock_all()", &[]).await.ok();
-    connection.abort(); // whatever happened: with it goes the lock
-    let resumed = rebuild.resumed;
+    for session in rebuild.sessions {
+        session.close().await; // whatever happened: with it go the locks
+    }
     let (positions, changed_rows) = result?;
     Ok(RebuildReport {
         projection: projection.to_owned(),
         positions,
-        resumed,
+        resumed: rebuild.resumed,
+        shares: rebuild.shares,
         changed_rows,
         elapsed: started.elapsed(),
     })
@@ -156,41 +161,48 @@ struct Rebuild<'a> {
     deps: &'a RebuildDeps,
     definition: Definition,
     events: EventTable,
-    client: Client,
-    replanning: batch::Replanning,
+    /// One a share, the first of which does everything else as well.
+    sessions: Vec<Session>,
+    /// How many of them hold their share's lock.
+    locked_shares: usize,
     progress: &'a (dyn Fn(u64, u64) + Send + Sync),
-    done: i64,
+    /// Positions of tenants that are done.
+    before: i64,
     total: i64,
     resumed: i64,
+    shares: usize,
 }
 
 /// How far the staging table is for a tenant.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Staged {
-    position: i64,
+    /// Up to where the keys of each share are folded.
+    places: Vec<i64>,
     incarnation: Option<Uuid>,
+}
+
+impl Staged {
+    /// Where the last of the shares stands: every key is folded up to here.
+    fn behind(&self) -> i64 {
+        self.places.iter().copied().min().unwrap_or(0)
+    }
+
+    /// Positions that are done, half of them where half of the shares have done them.
+    fn mean(&self) -> i64 {
+        self.places.iter().sum::<i64>() / i64::try_from(self.places.len()).unwrap_or(1)
+    }
 }
 
 impl Rebuild<'_> {
     async fn run(&mut self, source: Source) -> Result<(Vec<(i32, i64)>, i64), RebuildError> {
         let Definition { name, version, .. } = &self.definition.clone();
-        let mut tries = 0;
-        while !self.lock().await? {
-            tries += 1;
-            if tries == LOCK_TRIES {
-                return Err(RebuildError::Busy(name.clone()));
-            }
-            tokio::time::sleep(LOCK_WAIT).await;
-        }
-        self.client.batch_execute("set timezone = 'UTC'; set jit = off").await?;
+        let first = self.first();
+        first.lock_rebuild(name).await?;
+        let forget = "delete from projection.rebuilds where projection = $1 and version = $2";
         if self.deps.anew || !self.can_go_on(source).await? {
-            self.client
-                .execute(
-                    "delete from projection.rebuilds where projection = $1 and version = $2",
-                    &[name, version],
-                )
-                .await?;
-            self.client.execute("select projection.make_staging($1, $2)", &[name, version]).await?;
+            first.client.execute(forget, &[name, version]).await?;
+            let make = "select projection.make_staging($1, $2)";
+            first.client.execute(make, &[name, version]).await?;
         }
         let tenants = self.deps.reader.tenants().await?;
         let result = match source {
@@ -199,35 +211,24 @@ impl Rebuild<'_> {
         };
         match result {
             Ok(done) => {
-                self.client
-                    .execute(
-                        "delete from projection.rebuilds where projection = $1 and version = $2",
-                        &[name, version],
-                    )
-                    .await?;
-                self.client
-                    .execute("select projection.drop_staging($1, $2)", &[name, version])
-                    .await?;
+                let first = self.first();
+                first.client.execute(forget, &[name, version]).await?;
+                let drop = "select projection.drop_staging($1, $2)";
+                first.client.execute(drop, &[name, version]).await?;
                 Ok(done)
             }
             // what is staged stays: the next rebuild goes on from there
             Err(error) => {
-                self.client.batch_execute("rollback").await.ok();
+                for session in &self.sessions {
+                    session.client.batch_execute("rollback").await.ok();
+                }
                 Err(error)
             }
         }
     }
 
-    /// Takes the lock of this projection's rebuilds, if it is free.
-    async fn lock(&self) -> Result<bool, RebuildError> {
-        let row = self
-            .client
-            .query_one(
-                "select pg_try_advisory_lock(hashtext('daybook.projection.rebuild'), hashtext($1))",
-                &[&self.definition.name],
-            )
-            .await?;
-        Ok(row.get(0))
+    fn first(&self) -> &Session {
+        &self.sessions[0]
     }
 
     /// Whether an earlier rebuild from the same source, and of the same history, left something.
@@ -236,10 +237,11 @@ impl Rebuild<'_> {
         let staging = format!("{}.{name}__staging", self.definition.schema());
         let incarnation = self.deps.reader.incarnation().await?;
         let row = self
+            .first()
             .client
             .query_one(
                 "select to_regclass($4) is not null and count(*) > 0
-                        and bool_and(source = $3 and incarnation = $5)
+                        and bool_and(source = $3 and coalesce(incarnation = $5, position = 0))
                  from projection.rebuilds where projection = $1 and version = $2",
                 &[name, version, &source.as_str(), &staging, &incarnation],
             )
@@ -247,243 +249,81 @@ impl Rebuild<'_> {
         Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
     }
 
-    /// What is staged of a tenant.
+    /// What is staged of a tenant; where nothing is, a rebuild in so many shares begins.
     async fn staged(
         &mut self,
         tenant: i32,
+        source: Source,
         incarnation: Option<Uuid>,
+        shares: i32,
     ) -> Result<Staged, RebuildError> {
-        let row = self
-            .client
-            .query_opt(
-                "select position, incarnation from projection.rebuilds
-                 where projection = $1 and version = $2 and tenant = $3",
-                &[&self.definition.name, &self.definition.version, &tenant],
+        let Definition { name, version, .. } = &self.definition;
+        let client = &self.first().client;
+        client
+            .execute(
+                "insert into projection.rebuilds
+                    (projection, version, tenant, source, incarnation, position, shares, share)
+                 select $1, $2, $3, $4, $5, 0, $6, generate_series(0, $6 - 1)
+                 where not exists (select from projection.rebuilds
+                                   where projection = $1 and version = $2 and tenant = $3)",
+                &[name, version, &tenant, &source.as_str(), &incarnation, &shares],
             )
             .await?;
-        let staged = row.map_or(Staged { position: 0, incarnation }, |row| Staged {
-            position: row.get(0),
-            incarnation: row.get(1),
-        });
-        self.resumed += staged.position;
-        self.step(staged.position);
+        let rows = client
+            .query(
+                "select position, incarnation from projection.rebuilds
+                 where projection = $1 and version = $2 and tenant = $3 order by share",
+                &[name, version, &tenant],
+            )
+            .await?;
+        let staged = Staged {
+            places: rows.iter().map(|row| row.get(0)).collect(),
+            incarnation: rows.first().and_then(|row| row.get(1)),
+        };
+        self.shares = self.shares.max(staged.places.len());
+        self.resumed += staged.mean();
+        self.step(staged.mean());
         Ok(staged)
     }
 
-    /// Notes what is staged of a tenant, in the transaction that staged it.
-    async fn note(&self, source: Source, tenant: i32, staged: Staged) -> Result<(), RebuildError> {
-        self.client
-            .execute(
-                "insert into projection.rebuilds as r
-                    (projection, version, tenant, source, position, incarnation)
-                 values ($1, $2, $3, $4, $5, $6)
-                 on conflict (projection, version, tenant) do update
-                    set position = excluded.position, incarnation = excluded.incarnation",
-                &[
-                    &self.definition.name,
-                    &self.definition.version,
-                    &tenant,
-                    &source.as_str(),
-                    &staged.position,
-                    &staged.incarnation,
-                ],
-            )
-            .await?;
-        Ok(())
-    }
-
-    async fn read_journal(
-        &mut self,
-        tenants: &[Tenant],
-    ) -> Result<(Vec<(i32, i64)>, i64), RebuildError> {
-        let incarnation = self.deps.reader.incarnation().await?;
-        for tenant in tenants {
-            self.total += self.head(tenant.id).await?;
-        }
-        let (mut positions, mut changed) = (Vec::new(), 0);
-        for tenant in tenants {
-            let mut staged = self.staged(tenant.id, Some(incarnation)).await?;
-            loop {
-                let head = self.head(tenant.id).await?;
-                self.stage_journal(tenant.id, &mut staged, head, true).await?;
-                if self.head(tenant.id).await? - staged.position <= LAST_PIECE_POSITIONS {
-                    break;
-                }
-            }
-            self.client.batch_execute("begin").await?;
-            self.lock_checkpoint(tenant.id).await?;
-            let head = self.head(tenant.id).await?;
-            self.stage_journal(tenant.id, &mut staged, head, false).await?;
-            changed += self.swap(tenant.id, staged).await?;
-            positions.push((tenant.id, staged.position));
-        }
-        Ok((positions, changed))
-    }
-
-    async fn stage_journal(
-        &mut self,
-        tenant: i32,
-        staged: &mut Staged,
-        until: i64,
-        each_alone: bool,
-    ) -> Result<(), RebuildError> {
-        while staged.position < until {
-            let piece = self.deps.piece_positions.unwrap_or(PIECE_POSITIONS).max(1);
-            let next = until.min(staged.position + piece);
-            let positions = usize::try_from(piece).unwrap_or(usize::MAX);
-            self.replanning.before(&self.client, positions).await?;
-            if each_alone {
-                self.client.batch_execute("begin").await?;
-            }
-            self.fold_piece(tenant, staged.position, next).await?;
-            self.note(Source::Journal, tenant, Staged { position: next, ..*staged }).await?;
-            if each_alone {
-                self.client.batch_execute("commit").await?;
-            }
-            self.step(next - staged.position);
-            staged.position = next;
-        }
-        Ok(())
-    }
-
-    /// Folds a piece of the journal, wherever that is.
-    async fn fold_piece(&self, tenant: i32, after: i64, until: i64) -> Result<(), RebuildError> {
-        let (client, definition) = (&self.client, &self.definition);
-        self.events.bring(client, definition, &self.deps.reader, tenant, after, until).await?;
-        let (schema, name) = (definition.schema(), &definition.name);
-        let statement = format!("select {schema}.{name}__stage_journal($1, $2, $3)");
-        client.query_one(&statement, &[&tenant, &after, &until]).await?;
-        Ok(())
-    }
-
-    async fn read_kafka(
-        &mut self,
-        tenants: &[Tenant],
-    ) -> Result<(Vec<(i32, i64)>, i64), RebuildError> {
-        let feed = self.deps.feed.clone().ok_or(RebuildError::NoTopic)?;
-        let (mut positions, mut changed) = (Vec::new(), 0);
-        for tenant in tenants {
-            let mut staged = self.staged(tenant.id, None).await?;
-            // what the topic holds now
-            let mut reading = read_all(&feed, &[(tenant.clone(), i64::MAX)])?;
-            self.stage_kafka(tenant.id, &mut reading, &mut staged, i64::MAX, true).await?;
-            drop(reading);
-
-            // what the rows that are served have beyond that
-            let mut further: Option<ReadAll> = None;
-            loop {
-                let served = self.served(tenant.id).await?;
-                let last_piece = served - staged.position <= LAST_PIECE_POSITIONS;
-                if last_piece {
-                    self.client.batch_execute("begin").await?;
-                    self.lock_checkpoint(tenant.id).await?;
-                }
-                let served = self.served(tenant.id).await?;
-                if served > staged.position {
-                    if further.is_none() {
-                        // open-ended: read no further than is wanted each time
-                        further = Some(read_all(&feed, &[(tenant.clone(), i64::MAX - 1)])?);
-                    }
-                    let reading = further.as_mut().expect("just opened");
-                    self.stage_kafka(tenant.id, reading, &mut staged, served, !last_piece).await?;
-                }
-                if last_piece {
-                    break;
-                }
-            }
-            changed += self.swap(tenant.id, staged).await?;
-            positions.push((tenant.id, staged.position));
-        }
-        Ok((positions, changed))
-    }
-
-    /// Folds what is read until the staging table has position `until`, or the reading ends.
-    async fn stage_kafka(
-        &mut self,
-        tenant: i32,
-        reading: &mut ReadAll,
-        staged: &mut Staged,
-        until: i64,
-        each_alone: bool,
-    ) -> Result<(), RebuildError> {
-        let mut relevant = Vec::new();
-        let mut bytes = 0;
-        let mut read = staged.position;
-        while read < until {
-            let batch = reading.next().await?;
-            let ended = batch.is_none();
-            if let Some(batch) = batch {
-                for event in batch.events {
-                    if event.position <= read {
-                        continue;
-                    }
-                    read = event.position;
-                    staged.incarnation = Some(batch.incarnation);
-                    if self.definition.reads(&event.kind) {
-                        bytes += event.data.len();
-                        relevant.push(event);
-                    }
-                }
-            }
-            if ended || read >= until || relevant.len() >= STAGE_EVENTS || bytes >= STAGE_BYTES {
-                if each_alone {
-                    self.client.batch_execute("begin").await?;
-                }
-                if !relevant.is_empty() {
-                    self.replanning.before(&self.client, relevant.len()).await?;
-                    let events: Vec<_> = relevant.iter().collect();
-                    batch::stage(&self.client, &self.definition, tenant, &events).await?;
-                }
-                self.note(Source::Kafka, tenant, Staged { position: read, ..*staged }).await?;
-                if each_alone {
-                    self.client.batch_execute("commit").await?;
-                }
-                self.total = self.total.max(self.done + read - staged.position);
-                self.step(read - staged.position);
-                staged.position = read;
-                relevant.clear();
-                bytes = 0;
-            }
-            if ended {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Puts the staged rows in place, in the transaction that holds the checkpoint's lock.
-    async fn swap(&self, tenant: i32, staged: Staged) -> Result<i64, RebuildError> {
+    async fn swap(
+        &self,
+        tenant: i32,
+        position: i64,
+        incarnation: Option<Uuid>,
+    ) -> Result<i64, RebuildError> {
         let Definition { name, version, .. } = &self.definition;
-        let schema = self.definition.schema();
-        let changed: i64 = self
-            .client
+        let (schema, client) = (self.definition.schema(), &self.first().client);
+        let changed: i64 = client
             .query_one(&format!("select {schema}.{name}__swap($1)"), &[&tenant])
             .await?
             .get(0);
-        self.client
+        client
             .execute(
                 "update projection.checkpoints
                  set position = $4, incarnation = $5, error = null, updated_at = clock_timestamp()
                  where projection = $1 and version = $2 and tenant = $3",
-                &[name, version, &tenant, &staged.position, &staged.incarnation],
+                &[name, version, &tenant, &position, &incarnation],
             )
             .await?;
-        self.client.batch_execute("commit").await?;
-        notify::tell(&self.client, &[format!("{name}:{tenant}:{}", staged.position)]).await?;
+        client.batch_execute("commit").await?;
+        notify::tell(client, &[format!("{name}:{tenant}:{position}")]).await?;
         Ok(changed)
     }
 
     /// From here to the end of the transaction no projector moves this tenant's rows.
     async fn lock_checkpoint(&self, tenant: i32) -> Result<(), RebuildError> {
         let Definition { name, version, .. } = &self.definition;
-        self.client
+        let client = &self.first().client;
+        client
             .execute(
                 "insert into projection.checkpoints (projection, version, tenant, position)
                  values ($1, $2, $3, 0) on conflict do nothing",
                 &[name, version, &tenant],
             )
             .await?;
-        self.client
+        client
             .execute(
                 "select from projection.checkpoints
                  where projection = $1 and version = $2 and tenant = $3 for update",
@@ -493,27 +333,21 @@ impl Rebuild<'_> {
         Ok(())
     }
 
-    /// Position of the rows that are being served.
-    async fn served(&self, tenant: i32) -> Result<i64, RebuildError> {
-        let row = self
-            .client
-            .query_opt(
-                "select position from projection.checkpoints
-                 where projection = $1 and version = $2 and tenant = $3",
-                &[&self.definition.name, &self.definition.version, &tenant],
-            )
-            .await?;
-        Ok(row.map_or(0, |row| row.get(0)))
-    }
-
     async fn head(&self, tenant: i32) -> Result<i64, RebuildError> {
         Ok(self.deps.reader.head(tenant).await?)
     }
 
+    /// Says that so many positions of the tenant at hand are done.
     fn step(&mut self, positions: i64) {
-        self.done += positions;
-        self.total = self.total.max(self.done);
+        let done = self.before + positions;
+        self.total = self.total.max(done);
         let unsigned = |n: i64| u64::try_from(n).unwrap_or(0);
-        (self.progress)(unsigned(self.done), unsigned(self.total));
+        (self.progress)(unsigned(done), unsigned(self.total));
+    }
+
+    /// Says that a tenant is done.
+    fn finished(&mut self, position: i64) {
+        self.step(position);
+        self.before += position;
     }
 }

@@ -7,7 +7,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are printed")]
 
-use std::{path::PathBuf, time::Instant};
+use std::{num::NonZeroU32, path::PathBuf, time::Instant};
 
 use clap::Parser;
 use daybook_commands::schemas;
@@ -40,6 +40,9 @@ struct Arguments {
     /// Runs of floor and rebuild; the fastest counts, of both
     #[arg(long, default_value_t = 2)]
     runs: usize,
+    /// Shares of the rebuild, beside one; as many as the program takes unless given
+    #[arg(long)]
+    shares: Option<NonZeroU32>,
     /// Folder of the projections
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../projections"))]
     folder: PathBuf,
@@ -79,7 +82,7 @@ async fn main() -> Result<(), Failed> {
         for definition in catalogue.projections() {
             let name = &definition.name;
             let wanted = arguments.projections.is_empty() || arguments.projections.contains(name);
-            if wanted && !measured.measure(definition, arguments.runs).await? {
+            if wanted && !measured.measure(definition, arguments.runs, arguments.shares).await? {
                 unequal.push(format!("{name} ({layout})"));
             }
         }
@@ -153,27 +156,26 @@ impl Measured {
     }
 
     /// Prints one projection's figures; whether its rows are those of the floor, each time.
-    async fn measure(&self, definition: &Definition, runs: usize) -> Result<bool, Failed> {
+    async fn measure(
+        &self,
+        definition: &Definition,
+        runs: usize,
+        shares: Option<NonZeroU32>,
+    ) -> Result<bool, Failed> {
         let name = &definition.name;
         let Some(floor) = floor_of(name) else {
             return Err(format!("there is no GROUP BY for {name}: benches/fold/floor").into());
         };
         eprintln!("fold: {name}");
-        let (mut whole, mut grouped, mut rebuilt) = (f64::MAX, f64::MAX, f64::MAX);
+        let (mut whole, mut grouped) = (f64::MAX, f64::MAX);
+        let (mut rebuilt, mut in_one_share, mut taken) = (f64::MAX, f64::MAX, 1);
         for _ in 0..runs.max(1) {
             let (group_by, with_indexes) = self.floor(definition, floor).await?;
             (grouped, whole) = (grouped.min(group_by), whole.min(with_indexes));
-            self.clear(definition).await?;
-            let started = Instant::now();
-            let deps = RebuildDeps {
-                config: self.config.clone(),
-                reader: self.reader.clone(),
-                feed: None,
-                piece_positions: None,
-                anew: true,
-            };
-            daybook_projection::rebuild(&deps, name, Source::Journal, &|_, _| {}).await?;
-            rebuilt = rebuilt.min(started.elapsed().as_secs_f64());
+            let (seconds, _) = self.rebuild(definition, NonZeroU32::new(1)).await?;
+            in_one_share = in_one_share.min(seconds);
+            let (seconds, shares) = self.rebuild(definition, shares).await?;
+            (rebuilt, taken) = (rebuilt.min(seconds), shares);
         }
         let mut differing = self.differing(definition).await?;
 
@@ -202,6 +204,8 @@ impl Measured {
                 "floor_per_s": floor_per_s.round(),
                 "group_by_alone_per_s": (head / grouped).round(),
                 "rebuild_per_s": rebuild_per_s.round(),
+                "shares": taken,
+                "rebuild_one_share_per_s": (head / in_one_share).round(),
                 "ratio_rebuild": hundredths(rebuild_per_s / floor_per_s),
                 "batch_100_per_s": batch_100.round(),
                 "batch_1k_per_s": batch_1k.round(),
@@ -211,6 +215,28 @@ impl Measured {
         );
         self.clear(definition).await?;
         Ok(differing == 0)
+    }
+
+    /// Makes the rows anew, from nothing; seconds, and in how many shares.
+    async fn rebuild(
+        &self,
+        definition: &Definition,
+        shares: Option<NonZeroU32>,
+    ) -> Result<(f64, usize), Failed> {
+        self.clear(definition).await?;
+        let started = Instant::now();
+        let deps = RebuildDeps {
+            config: self.config.clone(),
+            reader: self.reader.clone(),
+            feed: None,
+            piece_positions: None,
+            shares,
+            anew: true,
+        };
+        let done =
+            daybook_projection::rebuild(&deps, &definition.name, Source::Journal, &|_, _| {})
+                .await?;
+        Ok((started.elapsed().as_secs_f64(), done.shares))
     }
 
     /// Makes the floor's table; seconds of the GROUP BY alone, and with the indexes that the

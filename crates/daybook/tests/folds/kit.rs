@@ -1,6 +1,6 @@
 //! A database of its own with every shipped projection, and projectors to feed and to kill.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, path::Path, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use daybook_commands::schemas;
@@ -243,9 +243,14 @@ impl Database {
         sorted(rows.iter().map(|row| normal(serde_json::from_str(row.get(0)).unwrap())))
     }
 
-    /// Folds everything again, the journal in pieces of so many positions. Returns how many rows
-    /// came out differently.
-    pub(crate) async fn rebuild(&self, catalogue: &Catalogue, pieces: Option<i64>) -> i64 {
+    /// Folds everything again, the journal in pieces of so many positions and the keys in shares.
+    /// Returns how many rows came out differently.
+    pub(crate) async fn rebuild(
+        &self,
+        catalogue: &Catalogue,
+        pieces: Option<i64>,
+        shares: u32,
+    ) -> i64 {
         let mut changed = 0;
         for projection in catalogue.projections() {
             let deps = RebuildDeps {
@@ -253,6 +258,7 @@ impl Database {
                 reader: self.reader(),
                 feed: None,
                 piece_positions: pieces,
+                shares: NonZeroU32::new(shares),
                 anew: false,
             };
             let report = rebuild(&deps, &projection.name, Source::Journal, &|_, _| {}).await;

@@ -93,9 +93,10 @@ async fn check(seed: u64) -> Vec<Event> {
     let wanted = plain_rows(&catalogue, &events);
     let incremental = database.rows(&catalogue).await;
     same("incremental", &incremental, &wanted);
-    for pieces in [None, Some(rng.random_range(1..200))] {
-        let changed = database.rebuild(&catalogue, pieces).await;
-        assert_eq!(changed, 0, "a rebuild in pieces of {pieces:?} changed rows");
+    for shares in 1..=3 {
+        let pieces = (shares > 1).then(|| rng.random_range(20..200));
+        let changed = database.rebuild(&catalogue, pieces, shares).await;
+        assert_eq!(changed, 0, "a rebuild in pieces of {pieces:?}, {shares} shares, changed rows");
         same("rebuilt", &database.rows(&catalogue).await, &wanted);
     }
     // as of any position, at the first, at the last, and in between

@@ -46,6 +46,7 @@ async fn old_events_are_folded_like_new_ones() {
         feed: None,
         // so that some pieces are folded onto rows
         piece_positions: Some(250),
+        shares: None,
         anew: false,
     };
     client.batch_execute("delete from analyst.orders").await.unwrap();

@@ -1,6 +1,6 @@
 //! However a history comes in, the rows are those of plain arithmetic and of a rebuild.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use crate::kit::{
     Running, append, caught_up,
@@ -119,18 +119,19 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
         assert_eq!(total, of("OrderPlaced", "total"));
         assert_eq!(paid, of("PaymentCaptured", "amount") - of("PaymentRefunded", "amount"));
 
-        // by rebuilds: one aggregate for all, and many small pieces
-        for piece_positions in [None, Some(37)] {
+        // by rebuilds: one aggregate for all, and many small pieces, in shares
+        for (piece_positions, shares) in [(None, 1), (Some(37), 1), (None, 2), (Some(91), 3)] {
             let deps = RebuildDeps {
                 config: database.config.clone(),
                 reader: database.reader(),
                 feed: None,
                 piece_positions,
+                shares: NonZeroU32::new(shares),
                 anew: false,
             };
             for projection in PROJECTIONS {
                 let report = rebuild(&deps, projection, Source::Journal, &|_, _| {}).await.unwrap();
-                assert_eq!(report.changed_rows, 0, "{projection} {piece_positions:?}");
+                assert_eq!(report.changed_rows, 0, "{projection} {piece_positions:?} {shares}");
             }
             assert_eq!(all_rows(&client).await, incremental);
         }
@@ -149,6 +150,7 @@ async fn incremental_rows_are_those_of_arithmetic_and_of_a_rebuild() {
                 reader: database.reader(),
                 feed: None,
                 piece_positions: Some(400),
+                shares: NonZeroU32::new(rng.random_range(1..4)),
                 anew: false,
             };
             changed +=
@@ -188,6 +190,7 @@ async fn several_projectors_at_once_count_nothing_twice() {
         reader: database.reader(),
         feed: None,
         piece_positions: None,
+        shares: None,
         anew: false,
     };
     for projection in PROJECTIONS {

@@ -68,6 +68,7 @@ async fn rows_follow_the_topic_and_are_rebuilt_from_it_alone() {
         reader: database.reader(),
         feed: Some(feed.clone()),
         piece_positions: None,
+        shares: None,
         anew: false,
     };
     for projection in catalogue.projections() {

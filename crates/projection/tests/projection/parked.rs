@@ -101,6 +101,7 @@ async fn only_the_keys_of_a_poisonous_event_wait_and_nothing_of_theirs_is_lost()
             reader: database.reader(),
             feed: None,
             piece_positions,
+            shares: None,
             anew: false,
         };
         let report = rebuild(&deps, "sums", Source::Journal, &|_, _| {}).await.unwrap();

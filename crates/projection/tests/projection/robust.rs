@@ -2,6 +2,7 @@
 //! right, and a guilty event is named however many are folded at once.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -85,15 +86,17 @@ async fn killed_and_doubled_workers_and_rebalances_fold_everything_once() {
         let (ended, config, reader) =
             (Arc::clone(&ended), database.config.clone(), database.reader());
         tokio::spawn(async move {
-            let mut whole = 0;
+            let (mut whole, mut turn) = (0, 0);
             while !ended.load(Ordering::Relaxed) {
                 let deps = RebuildDeps {
                     config: config.clone(),
                     reader: reader.clone(),
                     feed: None,
                     piece_positions: Some(200),
+                    shares: NonZeroU32::new(turn % 3 + 1),
                     anew: false,
                 };
+                turn += 1;
                 let limit = Duration::from_millis(300);
                 match tokio::time::timeout(
                     limit,

@@ -101,6 +101,7 @@ async fn keys_fan_out_repeat_and_vanish() {
             reader: database.reader(),
             feed: None,
             piece_positions,
+            shares: None,
             anew: false,
         };
         let report = rebuild(&deps, "good", Source::Journal, &|_, _| {}).await.unwrap();
@@ -211,6 +212,7 @@ async fn a_rebuild_under_load_loses_nothing_and_no_reader_fails() {
         reader: database.reader(),
         feed: None,
         piece_positions: Some(50),
+        shares: None,
         anew: false,
     };
     let rebuilding = async {
@@ -292,6 +294,7 @@ async fn while_a_rebuild_puts_its_rows_in_place_no_projector_moves_them() {
         reader: database.reader(),
         feed: None,
         piece_positions: None,
+        shares: None,
         anew: false,
     };
     let rebuilding =

@@ -147,6 +147,7 @@ async fn versions_change_under_load_and_no_query_fails_or_goes_back() {
             reader: database.reader(),
             feed: None,
             piece_positions: Some(500),
+            shares: None,
             anew: false,
         };
         rebuild(&deps, "sums", Source::Journal, &|_, _| {}).await.unwrap();
