@@ -250,7 +250,7 @@ pub(crate) enum Projections {
         #[arg(long, value_enum, default_value_t = From::Journal)]
         from: From,
         /// Shares of the keys that are folded at once, by a connection each [default: 2 from
-        /// 50,000 positions on, else 1]
+        /// 300,000 positions on, else 1]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
         parallel: Option<u32>,
         /// Begin at the first event, also where an earlier rebuild was ended in the middle

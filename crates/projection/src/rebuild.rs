@@ -55,7 +55,7 @@ pub struct RebuildDeps {
     /// Positions of the journal that one statement folds; `None`: 100,000.
     pub piece_positions: Option<i64>,
     /// In how many shares of the keys, each by a connection of its own, the journal is folded;
-    /// `None`: two for a tenant with 50,000 positions or more, one for others. A rebuild that was
+    /// `None`: two for a tenant with 300,000 positions or more, one for others. A rebuild that was
     /// ended in the middle keeps the number that it began with, and one from the topic has one.
     pub shares: Option<NonZeroU32>,
     /// Begin at the first event, also where an earlier rebuild was ended in the middle.

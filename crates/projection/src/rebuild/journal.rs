@@ -13,7 +13,7 @@ use crate::copied::{self, EventTable};
 /// Positions of the journal that one statement folds.
 const PIECE_POSITIONS: i64 = 100_000;
 /// A tenant with so many positions is folded in shares, unless it is said how many.
-const PARALLEL_FROM_POSITIONS: i64 = 50_000;
+const PARALLEL_FROM_POSITIONS: i64 = 300_000;
 /// Shares of such a tenant.
 const SHARES: i32 = 2;
 
