@@ -249,7 +249,8 @@ impl Rebuild<'_> {
         Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
     }
 
-    /// What is staged of a tenant; where nothing is, a rebuild in so many shares begins.
+    /// What is staged of a tenant; where nothing is, a rebuild in so many shares begins. From here on
+    /// nobody else folds a share.
     async fn staged(
         &mut self,
         tenant: i32,
@@ -257,25 +258,24 @@ impl Rebuild<'_> {
         incarnation: Option<Uuid>,
         shares: i32,
     ) -> Result<Staged, RebuildError> {
-        let Definition { name, version, .. } = &self.definition;
-        let client = &self.first().client;
-        client
+        let Definition { name, version, .. } = self.definition.clone();
+        self.first()
+            .client
             .execute(
                 "insert into projection.rebuilds
                     (projection, version, tenant, source, incarnation, position, shares, share)
                  select $1, $2, $3, $4, $5, 0, $6, generate_series(0, $6 - 1)
                  where not exists (select from projection.rebuilds
                                    where projection = $1 and version = $2 and tenant = $3)",
-                &[name, version, &tenant, &source.as_str(), &incarnation, &shares],
+                &[&name, &version, &tenant, &source.as_str(), &incarnation, &shares],
             )
             .await?;
-        let rows = client
-            .query(
-                "select position, incarnation from projection.rebuilds
-                 where projection = $1 and version = $2 and tenant = $3 order by share",
-                &[name, version, &tenant],
-            )
-            .await?;
+        let places = "select position, incarnation from projection.rebuilds
+                      where projection = $1 and version = $2 and tenant = $3 order by share";
+        let shares = self.first().client.query(places, &[&name, &version, &tenant]).await?.len();
+        self.open_sessions(shares).await?;
+        // whoever folded one before has noted what it came to
+        let rows = self.first().client.query(places, &[&name, &version, &tenant]).await?;
         let staged = Staged {
             places: rows.iter().map(|row| row.get(0)).collect(),
             incarnation: rows.first().and_then(|row| row.get(1)),

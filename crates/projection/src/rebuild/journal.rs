@@ -31,7 +31,6 @@ impl Rebuild<'_> {
             let shares = self.shares_for(self.head(tenant.id).await?).await?;
             let mut staged =
                 self.staged(tenant.id, Source::Journal, Some(incarnation), shares).await?;
-            self.open_sessions(staged.places.len()).await?;
             loop {
                 let head = self.head(tenant.id).await?;
                 while staged.behind() < head {
@@ -82,7 +81,7 @@ impl Rebuild<'_> {
     }
 
     /// Opens as many connections as there are shares, each with its share's lock.
-    async fn open_sessions(&mut self, shares: usize) -> Result<(), RebuildError> {
+    pub(super) async fn open_sessions(&mut self, shares: usize) -> Result<(), RebuildError> {
         while self.locked_shares < shares {
             if self.sessions.len() == self.locked_shares {
                 self.sessions.push(Session::open(&self.deps.config).await?);
