@@ -226,6 +226,7 @@ impl App {
                 | Endpoint::ByKey
                 | Endpoint::Stream
                 | Endpoint::Events
+                | Endpoint::LiveEvents
                 | Endpoint::Query(_)
                 | Endpoint::Live(_) => Err(Failure::Unauthenticated { given: false }),
             };
@@ -237,6 +238,7 @@ impl App {
             Endpoint::ByKey => commands::by_key(self, &principal, &request).await?,
             Endpoint::Stream => Box::pin(events::stream(self, &principal, &request)).await?,
             Endpoint::Events => Box::pin(events::events(self, &principal, &request)).await?,
+            Endpoint::LiveEvents => Box::pin(events::follow(self, &principal, &request)).await?,
             Endpoint::Query(index) => {
                 queries::run(self, surface, *index, &principal, &request).await?
             }

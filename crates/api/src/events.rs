@@ -1,4 +1,8 @@
-//! `GET /v1/streams/<stream>` and `GET /v1/events`: the journal as it stands.
+//! `GET /v1/streams/<stream>` and `GET /v1/events`: the journal as it stands, and as it grows.
+
+mod live;
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use daybook_identity::Principal;
@@ -25,6 +29,8 @@ const DEFAULT_PAGE: i64 = 1_000;
 const MAX_TYPES: usize = 100;
 /// Media type of one JSON value a line.
 const NDJSON: &str = "application/x-ndjson";
+
+pub(crate) use live::follow;
 
 /// An event as it is sent.
 #[derive(Serialize)]
@@ -56,6 +62,11 @@ fn encode(event: &StoredEvent) -> Result<String, Failure> {
         meta: serde_json::from_str(&event.meta).map_err(damaged)?,
     })
     .map_err(damaged)
+}
+
+fn count_sent(route: &'static str, events: usize) {
+    metrics::counter!("daybook_http_events_sent_total", "route" => route)
+        .increment(u64::try_from(events).unwrap_or(0));
 }
 
 fn time(time: DateTime<Utc>) -> String {
@@ -160,34 +171,24 @@ pub(crate) async fn events(
     request: &Request,
 ) -> Result<Response, Failure> {
     let mut parameters = request::query(&request.query)?;
-    let after = request::number(&mut parameters, "after", 0..=i64::MAX)?.unwrap_or(0);
-    let until = request::number(&mut parameters, "until", 0..=i64::MAX)?.unwrap_or(i64::MAX);
     let limit = limit(&mut parameters, app.limits.replay_events)?;
-    let kinds = parameters.remove("types").map(|list| types(&list)).transpose()?;
-    let stream_prefix = parameters.remove("stream_prefix");
-    let correlation = parameters.remove("correlation").map(|id| correlation(&id)).transpose()?;
-    request::none_left(&parameters)?;
-    if stream_prefix.as_ref().is_some_and(|prefix| prefix.contains('\0')) {
-        return Err(invalid("stream_prefix", "No stream's name holds U+0000.".to_owned()));
-    }
+    let Selection { after, mut filter } = Selection::take(parameters)?;
+    let after = after.unwrap_or(0);
 
     // The head first: everything up to it is visible to the reads that follow.
-    let end = app.reader.head(principal.tenant).await?.min(until);
-    let mut filter = EventFilter {
-        kinds: kinds.unwrap_or_default(),
-        stream_prefix,
-        correlation,
-        until: Some(end),
-    };
+    let head = app.reader.head(principal.tenant).await?;
+    let end = head.min(filter.until.unwrap_or(i64::MAX));
+    filter.until = Some(end);
     let most = limit.max(app.limits.scan_positions);
     let reached = app.reader.page_end(principal.tenant, after, limit, most, &filter).await?;
     filter.until = Some(reached);
     let pieces = app.reader.read_pages(principal.tenant, after, filter).map(|page| {
-        let mut text = String::new();
-        for event in &page?.events {
+        let (page, mut text) = (page?, String::new());
+        for event in &page.events {
             text.push_str(&encode(event)?);
             text.push('\n');
         }
+        count_sent("/v1/events", page.events.len());
         Ok(text)
     });
     let mut response = body::flowing(pieces, NDJSON).await?;
@@ -202,6 +203,31 @@ pub(crate) async fn events(
     Ok(response)
 }
 
+/// Which events are asked for.
+struct Selection {
+    /// Only those after this position.
+    after: Option<i64>,
+    filter: EventFilter,
+}
+
+impl Selection {
+    /// What the parameters say, which must be these and no others.
+    fn take(mut parameters: HashMap<String, String>) -> Result<Self, Failure> {
+        let after = request::number(&mut parameters, "after", 0..=i64::MAX)?;
+        let until = request::number(&mut parameters, "until", 0..=i64::MAX)?;
+        let kinds = parameters.remove("types").map(|list| types(&list)).transpose()?;
+        let stream_prefix = parameters.remove("stream_prefix");
+        let correlation =
+            parameters.remove("correlation").map(|id| correlation(&id)).transpose()?;
+        request::none_left(&parameters)?;
+        if stream_prefix.as_ref().is_some_and(|prefix| prefix.contains('\0')) {
+            return Err(invalid("stream_prefix", "No stream's name holds U+0000.".to_owned()));
+        }
+        let kinds = kinds.unwrap_or_default();
+        Ok(Self { after, filter: EventFilter { kinds, stream_prefix, correlation, until } })
+    }
+}
+
 /// The same request, going on after a position.
 fn next_page(query: &str, after: i64) -> String {
     let kept = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "after");
@@ -212,10 +238,7 @@ fn next_page(query: &str, after: i64) -> String {
     format!("/v1/events?{query}")
 }
 
-fn limit(
-    parameters: &mut std::collections::HashMap<String, String>,
-    most: i64,
-) -> Result<i64, Failure> {
+fn limit(parameters: &mut HashMap<String, String>, most: i64) -> Result<i64, Failure> {
     Ok(request::number(parameters, "limit", 1..=most)?.unwrap_or(DEFAULT_PAGE.min(most)))
 }
 

@@ -15,6 +15,9 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Time for a body to arrive.
     pub body_wait: Duration,
+    /// Time in which a client must take something of what is sent to it; a connection that takes
+    /// nothing for so long is cut.
+    pub write_wait: Duration,
     /// Time that a command may wait in the queue.
     pub command_deadline: Duration,
     /// Time for which the outcome of a client's command is remembered.
@@ -50,6 +53,7 @@ impl Default for Limits {
             header_wait: Duration::from_secs(30),
             body_bytes: 1024 * 1024,
             body_wait: Duration::from_secs(30),
+            write_wait: Duration::from_secs(30),
             command_deadline: Duration::from_secs(5),
             keep_keys: Duration::from_hours(30 * 24),
             prefer_wait: Duration::from_secs(30),

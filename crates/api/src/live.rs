@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use daybook_identity::Principal;
 use daybook_projection::{DeclaredQuery, ParameterKind};
+use futures::Stream;
 use uuid::Uuid;
 use warp::{
     http::{HeaderName, HeaderValue, header},
@@ -25,6 +26,10 @@ use crate::{
 };
 
 pub(crate) use hub::Hub;
+pub(crate) use places::Place;
+#[cfg(test)]
+pub(crate) use places::Places;
+pub(crate) use stream::{BEAT, HEARTBEAT, KEY_ENDED, SHUTDOWN, last, retry};
 
 /// Media type of server-sent events.
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
@@ -84,13 +89,19 @@ pub(crate) async fn run(
     let position = answers.borrow().checked;
     let seen = request::last_event_id(&request.headers, &positions);
     let events = stream::events(answers, place, seen, positions.clone(), app.shutdown.clone());
-    let mut response = body::endless(events, EVENT_STREAM);
+    let mut response = response(events);
     set_position(&mut response, &positions, position);
+    Ok(response)
+}
+
+/// Server-sent events as an answer.
+pub(crate) fn response(events: impl Stream<Item = String> + Send + 'static) -> Response {
+    let mut response = body::endless(events, EVENT_STREAM);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies that gather answers would keep the events back.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 /// The key of the row that the question is about, as [`group::key_of_change`] has it. `None` where

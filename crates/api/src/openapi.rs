@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     limits::Limits,
+    live,
     routes::{Endpoint, Route, Routes, Scope},
 };
 
@@ -92,6 +93,7 @@ fn operation(
         Endpoint::Live(index) => queries::live(queries.get(*index)?, answers.get(*index)?),
         Endpoint::Stream => stream(limits),
         Endpoint::Events => events(limits),
+        Endpoint::LiveEvents => live_events(),
         Endpoint::Livez => service(
             "live",
             "Whether the process runs",
@@ -278,29 +280,72 @@ fn events(limits: &Limits) -> Value {
          An answer whose connection breaks is incomplete: go on after the last position received.",
         limits.scan_positions
     ));
-    events["parameters"] = json!([
-        {"name": "after", "in": "query", "description": "Only events after this position.",
-         "schema": {"type": "integer", "format": "int64", "minimum": 0, "default": 0}},
-        {"name": "until", "in": "query", "description": "Only events up to this position.",
-         "schema": {"type": "integer", "format": "int64", "minimum": 0}},
-        page_size(limits.replay_events),
-        {"name": "types", "in": "query", "style": "form", "explode": false,
-         "description": "Only these event types.",
-         "schema": {"type": "array", "minItems": 1, "maxItems": 100,
-            "items": {"type": "string", "enum": daybook_commands::event_types()}}},
-        {"name": "stream_prefix", "in": "query",
-         "description": "Only streams whose name starts so, as `order-`.",
-         "schema": {"type": "string"}},
-        {"name": "correlation", "in": "query",
-         "description": "Only what one request set in motion: its X-Request-Id.",
-         "schema": {"type": "string", "format": "uuid"}},
-    ]);
+    let mut parameters = selection();
+    parameters.push(page_size(limits.replay_events));
+    events["parameters"] = json!(parameters);
     events["responses"]["200"]["headers"] = json!({
         "Daybook-Position": reference("headers", "Position"),
         "Link": {"description": "The next page (`rel=\"next\"`), where this one does not reach the end.",
             "schema": {"type": "string"}},
     });
     events
+}
+
+/// Which events are asked for.
+fn selection() -> Vec<Value> {
+    vec![
+        json!({"name": "after", "in": "query", "description": "Only events after this position.",
+            "schema": {"type": "integer", "format": "int64", "minimum": 0}}),
+        json!({"name": "until", "in": "query", "description": "Only events up to this position.",
+            "schema": {"type": "integer", "format": "int64", "minimum": 0}}),
+        json!({"name": "types", "in": "query", "style": "form", "explode": false,
+            "description": "Only these event types.",
+            "schema": {"type": "array", "minItems": 1, "maxItems": 100,
+                "items": {"type": "string", "enum": daybook_commands::event_types()}}}),
+        json!({"name": "stream_prefix", "in": "query",
+            "description": "Only streams whose name starts so, as `order-`.",
+            "schema": {"type": "string"}}),
+        json!({"name": "correlation", "in": "query",
+            "description": "Only what one request set in motion: its X-Request-Id.",
+            "schema": {"type": "string", "format": "uuid"}}),
+    ]
+}
+
+fn live_events() -> Value {
+    let schema = json!({
+        "type": "string",
+        "description": "Server-sent events (WHATWG HTML, 9.2): `data` is an event's JSON, `id` its \
+            position. An `id` without `data` says how far the journal was looked at: a client that \
+            comes back goes on from there. Comments are signs of life. The last event is named \
+            `end`, its `data` an object whose `reason` is `shutdown`, `key-ended`, `complete` \
+            (`until` is reached), `too-slow` (what was sent was not taken), `another-history` (the \
+            journal was restored: read it anew) or `failed`.",
+        "contentMediaType": "application/json",
+        "contentSchema": reference("schemas", "Event"),
+    });
+    let mut parameters = selection();
+    parameters.push(json!({
+        "name": "Last-Event-ID", "in": "header", "schema": {"type": "string"},
+        "description": "`id` of the last event that you have; goes before `after`.",
+    }));
+    json!({
+        "tags": ["Journal"],
+        "operationId": "live_events",
+        "summary": "All events, in order of position, and each as it happens",
+        "description": "Begins after Last-Event-ID, or after `after`, or with what comes from now \
+            on; then each event once, without a gap. A position beyond the end of the journal is \
+            refused.",
+        "parameters": parameters,
+        "responses": {
+            "200": {
+                "description": "The events, until the client closes",
+                "headers": {"Daybook-Position": reference("headers", "Position")},
+                "content": {live::EVENT_STREAM: {"schema": schema}},
+            },
+            "406": reference("responses", "Problem406"),
+            "429": reference("responses", "Problem429"),
+        },
+    })
 }
 
 fn page_size(most: i64) -> Value {

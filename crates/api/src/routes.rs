@@ -37,6 +37,8 @@ pub(crate) enum Endpoint {
     ByKey,
     Stream,
     Events,
+    /// The same, followed as they happen.
+    LiveEvents,
     /// One of the declared queries, by its place in the list.
     Query(usize),
     /// The same, followed as its answer changes.
@@ -129,6 +131,11 @@ impl Routes {
                 "/v1/events",
                 Scope::Roles(vec![Role::Operator, Role::Analyst, Role::Auditor]),
                 Endpoint::Events,
+            ),
+            get(
+                "/v1/events/live",
+                Scope::Roles(vec![Role::Operator, Role::Analyst, Role::Auditor]),
+                Endpoint::LiveEvents,
             ),
         ];
         for command in commands {

@@ -1,6 +1,8 @@
 //! The listener: connections with limits, and an end that finishes what was accepted.
 
-use std::{sync::Arc, time::Duration};
+mod patient;
+
+use std::{error::Error, sync::Arc, time::Duration};
 
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -14,6 +16,7 @@ use crate::{
     ApiDeps, Limits,
     app::{self, App, Door},
 };
+use patient::{Patient, TooSlow};
 
 /// Bytes that a connection holds of what is on its way, unless its headers may be longer.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -76,11 +79,12 @@ async fn answer(
         };
         let Some((stream, permit)) = accepted else { continue };
         let service = TowerToHyperService::new(service.clone());
-        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let stream = TokioIo::new(Patient::new(stream, limits.write_wait));
+        let connection = http.serve_connection(stream, service);
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke");
+                broken(&error);
             }
             drop(permit);
         });
@@ -94,6 +98,27 @@ async fn answer(
         Err(_elapsed) => {
             Err(ServeError::Cut(limits.connections.saturating_sub(room.available_permits())))
         }
+    }
+}
+
+/// Says why a connection ended, where it is worth knowing.
+fn broken(error: &hyper::Error) {
+    let mut cause = error.source();
+    let reason = loop {
+        let Some(known) = cause else { break None };
+        // An I/O error is not what it carries: that is asked for.
+        let carried = known.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(reason) = carried.and_then(|carried| carried.downcast_ref::<TooSlow>()) {
+            break Some(reason);
+        }
+        cause = known.source();
+    };
+    if let Some(reason) = reason {
+        metrics::counter!("daybook_http_connections_cut_total", "reason" => "too-slow")
+            .increment(1);
+        tracing::info!(%reason, "a connection was cut");
+    } else {
+        tracing::debug!(%error, "a connection broke");
     }
 }
 

@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(400);
 
 /// All streams of this process. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Places {
+pub(crate) struct Places {
     taken: Arc<Mutex<Taken>>,
     /// Told when a key is new here: it may have ended while it was still believed.
     new_key: Arc<Notify>,
@@ -47,7 +47,7 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             taken: Arc::default(),
             new_key: Arc::default(),
@@ -57,7 +57,7 @@ impl Places {
     }
 
     /// A place for one more stream. `key` is the public part of the API key that asks.
-    pub(super) fn take(&self, principal: &Principal, key: &str) -> Result<Place, Failure> {
+    pub(crate) fn take(&self, principal: &Principal, key: &str) -> Result<Place, Failure> {
         let mut taken = self.lock();
         if taken.streams >= self.streams {
             return Err(Failure::Busy { limit: "streams", at_most: self.streams });
@@ -115,7 +115,7 @@ impl Places {
 
 impl Place {
     /// Completes when the key has ended.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
     }
 }

@@ -11,14 +11,14 @@ use super::{group::State, places::Place};
 use crate::positions::Positions;
 
 /// Silence after which a comment is sent, so that nobody on the way takes the stream for dead.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Time after which a client should come back, milliseconds: the least, and how much more at most,
 /// so that not all come back at once.
 const RETRY_MS: u128 = 1_000;
 const RETRY_SPREAD_MS: u128 = 4_000;
 /// Names what `retry` can't: whether coming back is of any use.
-const SHUTDOWN: &str = "shutdown";
-const KEY_ENDED: &str = "key-ended";
+pub(crate) const SHUTDOWN: &str = "shutdown";
+pub(crate) const KEY_ENDED: &str = "key-ended";
 
 struct Subscriber {
     answers: watch::Receiver<State>,
@@ -67,7 +67,8 @@ pub(super) fn events(
     })
 }
 
-const BEAT: &str = ":\n\n";
+/// A sign of life.
+pub(crate) const BEAT: &str = ":\n\n";
 
 impl Subscriber {
     async fn next(&mut self) -> Option<String> {
@@ -107,18 +108,24 @@ impl Subscriber {
     /// The last event.
     fn end(&mut self, reason: &str) -> String {
         self.ended = true;
-        let mut text = retry();
-        write!(text, "event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n")
-            .expect("writing to a string can't fail");
-        text
+        last(reason)
     }
+}
+
+/// The event that says why there are no more, and when to come back.
+pub(crate) fn last(reason: &str) -> String {
+    let mut text = retry();
+    write!(text, "event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n")
+        .expect("writing to a string can't fail");
+    text
 }
 
 fn event(id: &str, body: &str) -> String {
     format!("id: {id}\ndata: {body}\n\n")
 }
 
-fn retry() -> String {
+/// When to come back.
+pub(crate) fn retry() -> String {
     format!("retry: {}\n\n", RETRY_MS + Uuid::new_v4().as_u128() % RETRY_SPREAD_MS)
 }
 

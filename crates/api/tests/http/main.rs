@@ -8,6 +8,7 @@ mod commands;
 mod journal;
 mod kit;
 mod live;
+mod live_events;
 mod openapi;
 mod preconditions;
 mod queries;

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::Heads;
 use crate::{
     event::StoredEvent,
-    reader::{EventFilter, JournalError, Reader, Window},
+    reader::{EventFilter, JournalError, Page, Reader, Window},
 };
 
 /// Pause before a read is tried again after a failure that may pass; doubled up to
@@ -28,8 +28,6 @@ struct Follower {
     known: i64,
     /// Up to here everything has been looked at.
     reached: i64,
-    /// Events of the last page that nobody has taken yet.
-    page: std::vec::IntoIter<StoredEvent>,
     /// The history that it follows, once it has read.
     incarnation: Option<Uuid>,
     ended: bool,
@@ -51,6 +49,20 @@ impl Reader {
         filter: EventFilter,
         heads: &Heads,
     ) -> impl Stream<Item = Result<StoredEvent, JournalError>> + Send + use<> {
+        self.follow_pages(tenant, after, filter, heads)
+            .map_ok(|page| stream::iter(page.events).map(Ok))
+            .try_flatten()
+    }
+
+    /// What [`Reader::follow`] follows, page by page, so that it can be seen how far it has looked
+    /// where the filter lets nothing through. A page may be empty.
+    pub fn follow_pages(
+        &self,
+        tenant: i32,
+        after: i64,
+        filter: EventFilter,
+        heads: &Heads,
+    ) -> impl Stream<Item = Result<Page, JournalError>> + Send + use<> {
         let follower = Follower {
             reader: self.clone(),
             head: heads.watch(tenant),
@@ -59,7 +71,6 @@ impl Reader {
             filter,
             known: 0,
             reached: after,
-            page: Vec::new().into_iter(),
             incarnation: None,
             ended: false,
         };
@@ -71,19 +82,17 @@ impl Reader {
 }
 
 impl Follower {
-    async fn next(&mut self) -> Option<Result<StoredEvent, JournalError>> {
+    async fn next(&mut self) -> Option<Result<Page, JournalError>> {
         let until = self.filter.until.unwrap_or(i64::MAX);
         let mut pause = RETRY_MIN;
         loop {
-            if let Some(event) = self.page.next() {
-                return Some(Ok(event));
-            }
             if self.ended || self.reached >= until {
                 return None;
             }
             // Boxed: what is on the way of a read is large, and its user has to carry it.
             match Box::pin(self.turn(until)).await {
-                Ok(()) => pause = RETRY_MIN,
+                Ok(Some(page)) => return Some(Ok(page)),
+                Ok(None) => pause = RETRY_MIN,
                 Err(error) if error.is_transient() => {
                     // Nothing of the page that failed was taken: it is read again from the start.
                     tracing::debug!(%error, tenant = self.tenant, "following is interrupted");
@@ -99,7 +108,7 @@ impl Follower {
     }
 
     /// Reads the next page, or waits until there may be one.
-    async fn turn(&mut self, until: i64) -> Result<(), JournalError> {
+    async fn turn(&mut self, until: i64) -> Result<Option<Page>, JournalError> {
         // Marked as seen before it is compared, so that a move in between wakes the wait below.
         self.known = self.known.max(*self.head.borrow_and_update());
         if self.incarnation.is_none() {
@@ -110,7 +119,7 @@ impl Follower {
             if self.head.changed().await.is_err() {
                 self.head = self.heads.watch(self.tenant);
             }
-            return Ok(());
+            return Ok(None);
         }
         let window = Window { after: self.reached, until: self.known.max(self.reached).min(until) };
         let (page, incarnation) = self
@@ -119,7 +128,6 @@ impl Follower {
             .await?;
         self.incarnation = Some(incarnation);
         self.reached = page.reached;
-        self.page = page.events.into_iter();
-        Ok(())
+        Ok(Some(page))
     }
 }
