@@ -247,6 +247,21 @@ impl Installation {
             .expect("the program can be started")
     }
 
+    /// The same with its errors to be read too.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn spawn_with_errors(&self, arguments: &[&str]) -> Child {
+        self.command()
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program can be started")
+    }
+
     /// Runs `daybook` with arguments and returns its standard output.
     ///
     /// # Panics

@@ -12,7 +12,9 @@ use crate::{
     doctor,
     export::{self, ExportArgs, RestoreArgs},
     import::ImportArgs,
-    projections, roles, schemas,
+    projections,
+    replay::{self, ReplayArgs},
+    roles, schemas,
     secrets::Secrets,
     streams, tenants, tools,
 };
@@ -81,6 +83,9 @@ enum Command {
                       interrupted goes on where it was. docs/analysts.md shows what to do with \
                       Parquet; `daybook import events` restores from NDJSON.")]
     Export(ExportArgs),
+    /// Plays a range of the journal again: to standard output, a file or a topic; nothing else happens
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(ReplayArgs),
     /// Read models
     #[command(subcommand)]
     Projections(Projections),
@@ -470,7 +475,11 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(&cli.overrides)?;
     let quiet = matches!(
         cli.command,
-        Command::Import(_) | Command::Export(_) | Command::Projections(_) | Command::Streams(_)
+        Command::Import(_)
+            | Command::Export(_)
+            | Command::Replay(_)
+            | Command::Projections(_)
+            | Command::Streams(_)
     );
     log_to_stderr(&settings, quiet)?;
     match cli.command {
@@ -486,6 +495,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Import(Import::UciRetail(args)) => tools::import(&settings, args).await?,
         Command::Import(Import::Events(args)) => export::restore(&settings, args).await?,
         Command::Export(args) => export::export(&settings, args).await?,
+        Command::Replay(args) => return replay::run(&settings, args).await,
         Command::Projections(command) => return projections::run(&settings, command).await,
         Command::Schemas(command) => return schemas::run(&settings, command).await,
         Command::Jobs(command) => tools::jobs(&settings, command).await?,

@@ -9,6 +9,7 @@ mod doctor;
 mod export;
 mod import;
 mod projections;
+mod replay;
 mod roles;
 mod schemas;
 mod secrets;

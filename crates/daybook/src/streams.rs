@@ -47,7 +47,8 @@ pub(crate) async fn run(settings: &Settings, command: Streams) -> anyhow::Result
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+/// Whether whoever read the output has stopped.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
@@ -154,7 +155,8 @@ struct Line<'a> {
     meta: &'a RawValue,
 }
 
-fn line(event: &StoredEvent, json: bool) -> anyhow::Result<String> {
+/// One event as a line, without its end.
+pub(crate) fn line(event: &StoredEvent, json: bool) -> anyhow::Result<String> {
     if !json {
         return Ok(format!(
             "{:>8}  {}  {} {}  {}  {}",

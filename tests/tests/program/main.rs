@@ -13,6 +13,7 @@ mod logins;
 mod privileges;
 mod projections;
 mod reads_apart;
+mod replay;
 mod restores;
 mod roles;
 mod schemas;

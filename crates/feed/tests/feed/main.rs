@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod kit;
 #[cfg(test)]
+mod publisher;
+#[cfg(test)]
 mod relay;
 #[cfg(test)]
 mod subscription;
