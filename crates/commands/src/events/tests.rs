@@ -89,12 +89,36 @@ fn schemas_on_disk_are_those_of_the_program() {
     let commands = crate::catalogue()
         .into_iter()
         .map(|command| (format!("commands/{}.json", command.name), command.schema));
-    for (name, schema) in events.chain(commands) {
+    let feed = std::iter::once(("asyncapi.json".to_owned(), crate::schemas::asyncapi()));
+    for (name, schema) in events.chain(commands).chain(feed) {
         let path = schemas().join(&name);
         if std::env::var_os(WRITE).is_some() {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, format!("{schema:#}\n")).unwrap();
         }
         assert_eq!(json(&path), schema, "{name}: run once with {WRITE}=1");
+    }
+}
+
+#[test]
+fn the_description_of_the_feed_has_a_message_for_each_version_of_each_type() {
+    let document = crate::schemas::asyncapi();
+    let messages = document["components"]["messages"].as_object().unwrap();
+    let versions: BTreeSet<String> = crate::schemas::event_versions()
+        .iter()
+        .map(|version| format!("{}.{}", version.kind, version.version))
+        .collect();
+    assert_eq!(messages.keys().cloned().collect::<BTreeSet<_>>(), versions);
+    // What is referred to is there.
+    for (kind, version, sample) in samples() {
+        let name = format!("{kind}.{version}");
+        let payload = &messages[&name]["payload"]["$ref"];
+        let pointer = payload.as_str().unwrap().strip_prefix('#').unwrap();
+        let schema = document.pointer(pointer).unwrap();
+        let file = json(&schemas().join(format!("events/{kind}/{version}.json")));
+        assert_eq!(schema["properties"], file["properties"], "{name}");
+        assert_eq!(schema["required"].as_array().unwrap().len(), sample.as_object().unwrap().len());
+        let listed = &document["channels"]["events"]["messages"][&name]["$ref"];
+        assert!(document.pointer(listed.as_str().unwrap().strip_prefix('#').unwrap()).is_some());
     }
 }

@@ -4,11 +4,13 @@
 //! Downwards, what may not be written yet is written as the version before, where that can say it:
 //! Rust, applied by the model when it writes.
 
+mod asyncapi;
 mod check;
 
 use daybook_journal::{Activations, Encoded, EventVersion, NotActivated, Upcaster, Upcasters};
 use serde_json::Value;
 
+pub use self::asyncapi::asyncapi;
 pub use self::check::{Fault, SchemaFiles, check};
 use crate::events::{event_types, event_version};
 
@@ -17,6 +19,8 @@ struct Evolution {
     kind: &'static str,
     /// The older of the two versions.
     from: i16,
+    /// JSON Schema of the older one, as it was released.
+    schema: &'static str,
     /// An SQL expression over `data` of version `from`, to the next.
     upcast: &'static str,
     /// Data of the next version as `from` would say it; `None` where that can't.
@@ -27,6 +31,7 @@ struct Evolution {
 const EVOLUTIONS: [Evolution; 1] = [Evolution {
     kind: "OrderPlaced",
     from: 1,
+    schema: include_str!("../../../../schemas/events/OrderPlaced/1.json"),
     upcast: include_str!("../../../../schemas/upcasters/OrderPlaced/1.sql"),
     downcast: without_charges,
 }];
