@@ -73,7 +73,7 @@ impl FeedConfig {
     }
 
     /// A producer that emits each partition's records in order, once, without a gap, or ends.
-    pub(crate) fn producer(&self) -> ClientConfig {
+    pub fn producer(&self) -> ClientConfig {
         let mut client = self.client();
         client
             .set("enable.idempotence", "true")
@@ -94,7 +94,7 @@ impl FeedConfig {
     }
 
     /// A consumer that starts from the beginning and never commits on its own.
-    pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
+    pub fn consumer(&self, group: &str) -> ClientConfig {
         let mut client = self.client();
         client
             .set("group.id", group)

@@ -65,6 +65,23 @@ pub enum FeedError {
         /// What is wrong with it.
         reason: RecordError,
     },
+    /// A record repeats a position, but not the event that stands there.
+    #[error(
+        "topic {topic}, partition {partition}, offset {offset}: another event than the one before at \
+         tenant {tenant}'s position {position}; the journal knows which one is right"
+    )]
+    Contradicted {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Where the second one stands.
+        offset: i64,
+        /// The tenant's name.
+        tenant: String,
+        /// The position that both claim.
+        position: i64,
+    },
     /// An event of a tenant that the reader was not told of; a newer list may have it.
     #[error("topic {topic}, partition {partition}, offset {offset}: tenant {tenant:?} is unknown")]
     UnknownTenant {
@@ -149,6 +166,7 @@ impl FeedError {
             Self::Unfit { .. }
             | Self::Contradiction { .. }
             | Self::Foreign { .. }
+            | Self::Contradicted { .. }
             | Self::TopicGap { .. }
             | Self::TooShort { .. }
             | Self::JournalGap { .. }

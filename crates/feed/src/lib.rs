@@ -15,6 +15,7 @@ mod record;
 mod relay;
 mod scan;
 mod subscription;
+mod survey;
 mod topic;
 mod trouble;
 
@@ -27,4 +28,5 @@ pub use read_all::{ReadAll, read_all};
 pub use record::{FeedEvent, RecordError, decode, encode};
 pub use relay::Relay;
 pub use subscription::Subscription;
+pub use survey::TopicSurvey;
 pub use topic::{check_topic, ensure_topic};

@@ -136,11 +136,11 @@ pub(crate) const MAC_BYTES: usize = 33;
 /// Fails with the reason if the event has a time that RFC 3339 can't write (a year beyond 9999).
 pub fn encode(event: &FeedEvent<'_>) -> Result<OwnedHeaders, String> {
     let mut text = String::with_capacity(80);
-    let mut headers = OwnedHeaders::new_with_capacity(NAMES.len());
+    let mut headers = Some(OwnedHeaders::new_with_capacity(NAMES.len()));
     let mut add = |index: usize, value: &str| {
         // `insert` takes the headers and gives them back.
-        let taken = std::mem::replace(&mut headers, OwnedHeaders::new_with_capacity(0));
-        headers = taken.insert(Header { key: NAMES[index], value: Some(value) });
+        let header = Header { key: NAMES[index], value: Some(value) };
+        headers = headers.take().map(|headers| headers.insert(header));
     };
     add(SPEC_VERSION, "1.0");
     add(ID, written(&mut text, format_args!("{}/{}", event.tenant, event.position)));
@@ -161,7 +161,7 @@ pub fn encode(event: &FeedEvent<'_>) -> Result<OwnedHeaders, String> {
     add(MAC, std::str::from_utf8(&mac).expect("hexadecimal digits"));
     add(OCCURRED_AT, time_text(&mut text, event.occurred_at)?);
     add(META, event.meta);
-    Ok(headers)
+    Ok(headers.expect("each insertion gives them back"))
 }
 
 fn written<'t>(text: &'t mut String, value: std::fmt::Arguments<'_>) -> &'t str {

@@ -148,6 +148,22 @@ pub(crate) fn watermarks(
     }
 }
 
+/// Hands the place of every record that a partition holds now to `each`. Blocks.
+pub(crate) fn read_partition(
+    config: &FeedConfig,
+    partition: i32,
+    stop: &CancellationToken,
+    mut each: impl FnMut(record::Place<'_>),
+) -> Result<(), FeedError> {
+    let consumer = groupless(config, "reading the topic: Kafka")?;
+    let (low, high) = watermarks(&consumer, &config.topic, partition, stop)?;
+    let scan = Scan { config, partition, consumer: &consumer, low, high, stop };
+    scan.read(low, |_offset, place| {
+        each(place);
+        Ok(true)
+    })
+}
+
 struct Scan<'a> {
     config: &'a FeedConfig,
     partition: i32,

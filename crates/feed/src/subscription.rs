@@ -43,7 +43,10 @@ type Commits = Arc<Mutex<HashMap<i32, i64>>>;
 ///
 /// Starts where the group has committed, or at the beginning. Commits are hints: what was read
 /// since the last one comes again after a restart or when partitions move, so whoever folds events
-/// keeps a checkpoint of its own. Dropping it leaves the group without waiting for that.
+/// keeps a checkpoint of its own. A repeat is dropped if it is known to be the very event that was
+/// given out; one that is another event ends the subscription with [`FeedError::Contradicted`]; of
+/// one too long ago to tell, or of another incarnation, the consumer decides. Dropping the
+/// subscription leaves the group without waiting for that.
 #[derive(Debug)]
 pub struct Subscription {
     chunks: mpsc::Receiver<Chunk>,
@@ -90,8 +93,8 @@ impl Subscription {
         Ok(Self { chunks, waiting: VecDeque::new(), commits, ended, stop })
     }
 
-    /// The next events: what is there, at once, up to `max_events` of one partition; or `None` if
-    /// there is nothing within `max_wait`.
+    /// The next events: what is there, at once, up to `max_events` of one partition and about two
+    /// megabytes; or `None` if there is nothing within `max_wait`.
     ///
     /// After an error the subscription has ended. Cancelling this loses nothing.
     pub async fn next_batch(
@@ -120,7 +123,9 @@ impl Subscription {
                 }
             }
             match self.waiting.front() {
-                Some(next) if batch.continues_in(next) => {
+                Some(next)
+                    if batch.continues_in(next) && batch.bytes() + next.bytes() <= CHUNK_BYTES =>
+                {
                     batch.append(self.waiting.pop_front().expect("just seen"));
                 }
                 _ => break,

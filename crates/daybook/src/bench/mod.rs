@@ -8,6 +8,8 @@ mod query;
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
+use daybook_feed::TopicSurvey;
+use serde_json::json;
 
 use crate::{config::Settings, tools::say, wiring};
 
@@ -35,6 +37,12 @@ enum What {
         /// Name of the query
         query: String,
     },
+    /// What the topic holds, held against what is promised of it; for failure tests
+    ///
+    /// Reads the whole topic. The status is 1 where there is a gap, an event out of order, or
+    /// another event at the same position; repeats are allowed.
+    #[command(after_help = "Example:\n  daybook bench topic")]
+    Topic,
 }
 
 #[derive(Debug, Args)]
@@ -99,7 +107,27 @@ pub(crate) async fn run(args: BenchArgs, settings: &Settings) -> anyhow::Result<
         What::Fresh(args) => fresh::run(args).await,
         What::Query(args) => query::run(args).await,
         What::Statements { query } => statements(&query, settings),
+        What::Topic => topic(settings).await,
     }
+}
+
+/// Prints what the topic holds.
+async fn topic(settings: &Settings) -> anyhow::Result<()> {
+    let config = wiring::feed(settings)?;
+    let survey = tokio::task::spawn_blocking(move || TopicSurvey::take(&config)).await??;
+    say(&json!({
+        "bench": "topic",
+        "records": survey.records,
+        "repeats": survey.repeats,
+        "contradictions": survey.contradictions,
+        "gaps": survey.gaps,
+        "reordered": survey.reordered,
+        "positions": survey.positions,
+    })
+    .to_string());
+    let wrong = survey.contradictions + survey.gaps + survey.reordered;
+    anyhow::ensure!(wrong == 0, "topic {} breaks what is promised of it", settings.topic);
+    Ok(())
 }
 
 /// Prints what serve sends for a query, in order.

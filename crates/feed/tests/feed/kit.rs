@@ -18,7 +18,7 @@ use rdkafka::{
     client::DefaultClientContext,
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer},
-    message::{Message, OwnedMessage},
+    message::{Header, Headers as _, Message, OwnedHeaders, OwnedMessage},
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use tokio::task::JoinHandle;
@@ -306,15 +306,33 @@ impl Bed {
 
 /// Writes the first `count` records of a partition once more.
 pub(crate) async fn repeat(bed: &Bed, partition: i32, count: usize) {
+    write_again(bed, partition, 0, count, false).await;
+}
+
+/// Writes records of partition 0 once more as other events: with other macs.
+pub(crate) async fn contradict(bed: &Bed, from: usize, count: usize) {
+    write_again(bed, 0, from, count, true).await;
+}
+
+async fn write_again(bed: &Bed, partition: i32, from: usize, count: usize, other: bool) {
     let (config, client) = (bed.feed.clone(), bed.client());
     tokio::task::spawn_blocking(move || {
         let producer: BaseProducer = client.create().unwrap();
-        for record in read_raw(&config, partition).into_iter().take(count) {
+        for record in read_raw(&config, partition).into_iter().skip(from).take(count) {
+            let mut headers = OwnedHeaders::new();
+            for header in record.headers().unwrap().iter() {
+                let mut value = header.value.unwrap().to_vec();
+                if other && header.key == "ce_mac" {
+                    // Hexadecimal digits: of the key's number, and then the mac itself.
+                    value[2] = if value[2] == b'a' { b'b' } else { b'a' };
+                }
+                headers = headers.insert(Header { key: header.key, value: Some(&value) });
+            }
             let again = BaseRecord::to(&config.topic)
                 .partition(partition)
                 .key(record.key().unwrap())
                 .payload(record.payload().unwrap())
-                .headers(record.headers().unwrap().clone());
+                .headers(headers);
             assert!(producer.send(again).is_ok());
         }
         producer.flush(PATIENCE).unwrap();

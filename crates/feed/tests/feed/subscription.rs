@@ -56,7 +56,19 @@ async fn nothing_there_is_said_after_the_wait_and_news_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn members_of_a_group_share_the_partitions() {
+    share_the_partitions("consumer").await;
+}
+
+/// With brokers that don't know the new protocol.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_a_classic_group_share_the_partitions() {
+    share_the_partitions("classic").await;
+}
+
+async fn share_the_partitions(protocol: &str) {
     with_bed(2, async |bed| {
+        let mut bed = kit::Bed::share(&bed);
+        protocol.clone_into(&mut bed.feed.group_protocol);
         let (main, other) = (bed.tenant("main").await, bed.tenant("other").await);
         bed.append(&main, 1, 100, 0).await;
         bed.append(&other, 1, 100, 0).await;
@@ -202,6 +214,97 @@ async fn a_topic_that_lacks_events_is_named() {
         let mut reading = read_all(&bed.feed, &[(main.clone(), 10)]).unwrap();
         let error = reading.next().await.unwrap_err();
         assert!(matches!(error, FeedError::TopicGap { after: 0, found: 5, .. }), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_that_is_another_event_ends_the_subscription() {
+    with_bed(1, async |bed| {
+        let main = bed.tenant("main").await;
+        bed.append(&main, 1, 500, 0).await;
+        let relay = bed.relay();
+        bed.noted(&main, 500).await;
+        relay.stop().await;
+        // The same events again are nothing; other ones at the same positions are.
+        kit::repeat(&bed, 0, 50).await;
+        kit::contradict(&bed, 300, 3).await;
+        let mut subscription = bed.subscribe("contradicted", &[&main]);
+        let mut given = 0;
+        let error = loop {
+            match subscription.next_batch(10_000, PATIENCE).await {
+                Ok(batch) => given += batch.unwrap().events.len(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(given, 500, "what stands before it comes first, once");
+        assert!(
+            matches!(error, FeedError::Contradicted { offset: 550, position: 301, .. }),
+            "{error}"
+        );
+        assert!(!error.is_transient());
+        let mut reading = read_all(&bed.feed, &[(main, i64::MAX)]).unwrap();
+        let error = loop {
+            if let Err(error) = reading.next().await {
+                break error;
+            }
+        };
+        assert!(matches!(error, FeedError::Contradicted { position: 301, .. }), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_from_too_long_ago_is_left_to_the_consumer() {
+    with_bed(1, async |bed| {
+        let main = bed.tenant("main").await;
+        bed.append(&main, 1, 20_000, 0).await;
+        let relay = bed.relay();
+        bed.noted(&main, 20_000).await;
+        relay.stop().await;
+        kit::repeat(&bed, 0, 30).await;
+        let mut subscription = bed.subscribe("long-ago", &[&main]);
+        let (mut last, mut again) = (0, Vec::new());
+        while again.len() < 30 {
+            let batch = subscription.next_batch(700, PATIENCE).await.unwrap().unwrap();
+            let positions: Vec<i64> = batch.events.iter().map(|event| event.position).collect();
+            assert!(positions.is_sorted(), "a batch ascends: {positions:?}");
+            if positions[0] == last + 1 {
+                last += i64::try_from(positions.len()).unwrap();
+            } else {
+                again.extend(positions);
+            }
+        }
+        assert_eq!((last, again), (20_000, (1..=30).collect()));
+        subscription.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_bounded_by_its_bytes() {
+    with_bed(1, async |bed| {
+        let main = bed.tenant("main").await;
+        bed.append(&main, 1, 300, 0).await;
+        bed.execute("alter table journal.events disable trigger all").await;
+        bed.execute(
+            "update journal.events set data = jsonb_build_object('text', repeat('x', 100000))",
+        )
+        .await;
+        let relay = bed.relay();
+        bed.noted(&main, 300).await;
+        let mut subscription = bed.subscribe("large", &[&main]);
+        let mut given = 0;
+        while given < 300 {
+            // Everything has been fetched by now that fits in the queue.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let batch = subscription.next_batch(10_000, PATIENCE).await.unwrap().unwrap();
+            given += batch.events.len();
+            let bytes: usize = batch.events.iter().map(|event| event.data.len()).sum();
+            assert!(bytes < 2_300_000, "{bytes}");
+        }
+        subscription.close().await;
+        relay.stop().await;
     })
     .await;
 }
