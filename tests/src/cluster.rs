@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster of a test's own, with a standby: for what concerns a whole server.
+//! A PostgreSQL cluster of a test's own, with a standby or a Kafka: for what concerns a whole server.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,11 +9,12 @@ use tempfile::TempDir;
 
 use crate::installation::{free_port, repository};
 
-/// A private PostgreSQL, stopped and removed when it is dropped.
+/// A private PostgreSQL, and a Kafka where it was asked for, stopped and removed when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     home: TempDir,
     url: String,
+    kafka_brokers: String,
     programs: PathBuf,
     data: PathBuf,
 }
@@ -32,21 +33,35 @@ impl Cluster {
     /// # Panics
     /// When it can't be started.
     pub fn start() -> Self {
+        Self::start_with(POSTGRES)
+    }
+
+    /// The same with a Kafka.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start_with_kafka() -> Self {
+        Self::start_with(BOTH)
+    }
+
+    fn start_with(what: &[&str]) -> Self {
         let home = tempfile::Builder::new().prefix("daybook-cluster-").tempdir().expect("a folder");
         // The database's own user must be able to pass.
         run(Command::new("chmod").arg("711").arg(home.path()));
-        services("start", home.path());
+        services("start", what, home.path());
         let settings = std::fs::read_to_string(home.path().join("services.env"));
         let settings = settings.expect("scripts/services writes what it started");
+        let found = |name: &str| {
+            let line = format!("export {name}=");
+            settings.lines().find_map(|text| text.strip_prefix(&line))
+        };
         let setting = |name: &str| {
-            let line =
-                settings.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")));
-            line.unwrap_or_else(|| panic!("{name} is not in {settings}"))
-                .trim_matches('\'')
-                .to_owned()
+            let value = found(name).unwrap_or_else(|| panic!("{name} is not in {settings}"));
+            value.trim_matches('\'').to_owned()
         };
         Self {
             url: setting("DATABASE_URL"),
+            kafka_brokers: found("KAFKA_BROKERS").unwrap_or("").trim_matches('\'').to_owned(),
             programs: setting("DAYBOOK_POSTGRES_BIN").into(),
             data: Path::new(&setting("DAYBOOK_POSTGRES_DIR")).join("data"),
             home,
@@ -56,6 +71,28 @@ impl Cluster {
     /// Connection string of its database, as a superuser.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Brokers of its Kafka; empty without one.
+    pub fn kafka_brokers(&self) -> &str {
+        &self.kafka_brokers
+    }
+
+    /// Kills its Kafka with SIGKILL.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn kill_kafka(&self) {
+        let kill = "kill -9 \"$(cat \"$1/kafka/pid\")\"";
+        run(Command::new("sh").args(["-c", kill, "sh"]).arg(self.home.path()));
+    }
+
+    /// Starts its Kafka again, with everything that it had.
+    ///
+    /// # Panics
+    /// When it does not start within a while.
+    pub fn start_kafka_again(&self) {
+        services("start", KAFKA, self.home.path());
     }
 
     /// Kills its server with SIGKILL, in the middle of whatever it does.
@@ -91,7 +128,7 @@ impl Cluster {
     /// # Panics
     /// When it can't be made or started.
     pub fn standby(&self) -> Standby {
-        services("stop", self.home.path());
+        services("stop", POSTGRES, self.home.path());
         let data = self.data.with_file_name("standby");
         let port = free_port();
         run(as_owner("cp").arg("-a").arg(&self.data).arg(&data));
@@ -107,7 +144,7 @@ impl Cluster {
             ])
             .arg(&data)
             .arg(&settings));
-        services("start", self.home.path());
+        services("start", POSTGRES, self.home.path());
         let (server, _database) = self.url.rsplit_once('@').expect("a user");
         let (_address, database) = self.url.rsplit_once('/').expect("a database");
         let standby = Standby {
@@ -122,7 +159,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        services("remove", self.home.path());
+        services("remove", BOTH, self.home.path());
     }
 }
 
@@ -187,15 +224,20 @@ fn as_owner(program: &str) -> Command {
     command
 }
 
-fn services(what: &str, home: &Path) {
-    let mut command = Command::new(repository().join("scripts/services"));
-    command.args([what, "--without", "kafka", "--home"]).arg(home);
+/// Which of its services `scripts/services` is to touch.
+const POSTGRES: &[&str] = &["--without", "kafka"];
+const KAFKA: &[&str] = &["--without", "postgres"];
+const BOTH: &[&str] = &[];
+
+fn services(command: &str, which: &[&str], home: &Path) {
+    let mut command_line = Command::new(repository().join("scripts/services"));
+    let command = command_line.arg(command).args(which).arg("--home").arg(home);
     for (name, _) in std::env::vars() {
         if name == "DATABASE_URL" || name == "KAFKA_BROKERS" {
             command.env_remove(name);
         }
     }
-    run(&mut command);
+    run(command);
 }
 
 /// Runs a program to its end.
