@@ -25,7 +25,7 @@ pub use gather::Batch;
 pub use migrate::migrate;
 pub use publisher::Publisher;
 pub use read_all::{ReadAll, read_all};
-pub use record::{FeedEvent, RecordError, decode, encode};
+pub use record::{FeedEvent, HEADER_NAMES, RecordError, decode, encode};
 pub use relay::Relay;
 pub use subscription::Subscription;
 pub use survey::TopicSurvey;

@@ -94,6 +94,9 @@ pub enum RecordError {
     Value,
 }
 
+/// Names of the headers that every record has.
+pub const HEADER_NAMES: [&str; 15] = NAMES;
+
 /// Names of the headers; the order is that of [`Fields`].
 const NAMES: [&str; 15] = [
     "ce_specversion",
