@@ -213,7 +213,9 @@ impl Api {
         tokio::spawn(task.run(stop_rest.clone()));
         // longer than a test waits for a fold to be cancelled
         let as_of = AsOfLimits { deadline: Duration::from_mins(2), ..AsOfLimits::default() };
-        let (queries, task) = Queries::with_limits(pool.clone(), positions, as_of, None);
+        // As in the program: what a query sets for its connection is nobody else's business.
+        let query_pool = Pool::builder(Manager::new(config.clone(), NoTls)).max_size(8).build();
+        let (queries, task) = Queries::with_limits(query_pool.unwrap(), positions, as_of, None);
         queries.reload().await.unwrap();
         tokio::spawn(task.run(stop_rest.clone()));
 
