@@ -1,9 +1,13 @@
 //! Declared queries: who may ask, for whose rows, how new the answer must be.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use daybook_identity::{Principal, Role};
+use daybook_journal::JournalError;
 use daybook_projection::{
     Answer, AnswerShape, AsOf, DeclaredQuery, Format, ParameterKind, Place, PrincipalScope,
     QueryError,
@@ -87,9 +91,12 @@ pub(crate) async fn answer(
     let positions = &request.positions;
     let parameters = opened(query, positions, declared(query, &request.path, given)?)?;
     if let Some(asked) = asked {
-        let as_of = as_of(app, principal.tenant, &request.headers, asked).await?;
+        let since = Instant::now();
+        let longest = app.queries.as_of_longest(query, &parameters);
+        let as_of = as_of(app, principal.tenant, &request.headers, asked, longest).await?;
         let scope = scope(principal);
-        let answer = app.queries.run_as_of(query, principal.tenant, scope, &parameters, &as_of);
+        let tenant = principal.tenant;
+        let answer = app.queries.run_as_of(query, tenant, scope, &parameters, &as_of, since);
         let answer = answer.await.map_err(|error| failure(query, positions, error))?;
         return shown(query, positions, answer);
     }
@@ -131,12 +138,13 @@ pub(crate) fn shown(
     Ok(answer)
 }
 
-/// What `as_of` means: a position up to the head, or a time up to now.
+/// What `as_of` means; the journal may take so long to say it.
 async fn as_of(
     app: &App,
     tenant: i32,
     headers: &warp::http::HeaderMap,
     asked: String,
+    longest: Duration,
 ) -> Result<AsOf, Failure> {
     if request::min_position(headers, &Positions::default())?.is_some() {
         return Err(Failure::Invalid {
@@ -145,25 +153,31 @@ async fn as_of(
             detail: "as_of says already which position is wanted: send one of the two.".to_owned(),
         });
     }
+    let position = tokio::time::timeout(longest, position_of(app, tenant, &asked)).await;
+    let position = position.map_err(|_elapsed| JournalError::Timeout(longest))??;
+    Ok(AsOf { position, asked })
+}
+
+/// The position that is meant: one up to the head, or that of a time up to now.
+async fn position_of(app: &App, tenant: i32, asked: &str) -> Result<i64, Failure> {
     let invalid =
         |detail: String| Failure::Invalid { part: Part::Query, field: AS_OF.to_owned(), detail };
-    let position = if asked.bytes().all(|b| b.is_ascii_digit()) && !asked.is_empty() {
+    if asked.bytes().all(|b| b.is_ascii_digit()) && !asked.is_empty() {
         let head = app.reader.head(tenant).await?;
         let within = asked.parse().ok().filter(|position| *position <= head);
         within.ok_or_else(|| {
             invalid(format!("The journal ends at position {head}: nothing is known beyond."))
-        })?
+        })
     } else {
-        let at = DateTime::parse_from_rfc3339(&asked).map_err(|_| {
+        let at = DateTime::parse_from_rfc3339(asked).map_err(|_| {
             invalid("as_of is a position or a time as 2011-12-09T12:50:00Z.".to_owned())
         })?;
         let at = at.with_timezone(&Utc);
         if at > Utc::now() {
             return Err(invalid("This time is still to come.".to_owned()));
         }
-        app.reader.position_at(tenant, at).await?
-    };
-    Ok(AsOf { position, asked })
+        Ok(app.reader.position_at(tenant, at).await?)
+    }
 }
 
 /// The JSON that is sent: the object itself, or a page with the cursor of the next.

@@ -4,6 +4,7 @@
 //! it has been taken. A consumer that is slow costs the memory of one page, and between two pages
 //! no connection is held.
 
+mod busy;
 mod copy;
 mod in_order;
 mod pages;
@@ -217,28 +218,24 @@ impl Reader {
         Ok(client.query_one("select journal.incarnation()", &[]).await?.get(0))
     }
 
-    /// Position of the tenant's last event; 0 without events.
+    /// Position of the tenant's last event; 0 without events. Dropped before its end, it is
+    /// cancelled in PostgreSQL.
     pub async fn head(&self, tenant: i32) -> Result<i64, JournalError> {
-        let client = self.pool.get().await?;
-        let statement = client
-            .prepare_cached(
-                "select position from journal.events where tenant = $1
-                 order by position desc limit 1",
-            )
-            .await?;
-        Ok(client.query_opt(&statement, &[&tenant]).await?.map_or(0, |row| row.get(0)))
+        let last = "select position from journal.events where tenant = $1
+             order by position desc limit 1";
+        Ok(self.one(last, &[&tenant]).await?.map_or(0, |row| row.get(0)))
     }
 
     /// Position of the tenant's last event recorded at or before a moment; 0 before the first one.
-    /// Costs a look-up in the index for each doubling of the journal.
+    /// Costs a look-up in the index for each doubling of the journal. Dropped before its end, it is
+    /// cancelled in PostgreSQL.
     pub async fn position_at(
         &self,
         tenant: i32,
         at: chrono::DateTime<chrono::Utc>,
     ) -> Result<i64, JournalError> {
-        let client = self.pool.get().await?;
-        let statement = client.prepare_cached(include_str!("reader/position_at.sql")).await?;
-        Ok(client.query_one(&statement, &[&tenant, &at]).await?.get(0))
+        let found = self.one(include_str!("reader/position_at.sql"), &[&tenant, &at]).await?;
+        Ok(found.map_or(0, |row| row.get(0)))
     }
 
     /// At most `limit` events after a position, ascending, all of them in memory: for small limits.

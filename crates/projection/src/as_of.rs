@@ -103,10 +103,21 @@ impl DeclaredQuery {
 }
 
 impl Queries {
+    /// Longest that an answer as of a position may take, with finding out which position that is.
+    pub fn as_of_longest(
+        &self,
+        query: &DeclaredQuery,
+        params: &HashMap<String, String>,
+    ) -> Duration {
+        let is_keyed = query.as_of.as_ref().is_some_and(|plan| plan.is_bound(params));
+        if is_keyed { QUERY_TIMEOUT } else { self.folds().limits.deadline }
+    }
+
     /// Answers a query from the rows as they were at a position, of which another page may be asked
     /// for with the same `as_of`. Where the parameters say which row it is and the projection says
     /// in which streams that row's events are, only these are read; else the journal is folded.
-    /// Dropped before it is done, it is cancelled in PostgreSQL.
+    /// What the answer may take ([`Queries::as_of_longest`]) counts from `since`. Dropped before it
+    /// is done, it is cancelled in PostgreSQL.
     pub async fn run_as_of(
         &self,
         query: &DeclaredQuery,
@@ -114,7 +125,9 @@ impl Queries {
         principal: PrincipalScope,
         params: &HashMap<String, String>,
         as_of: &AsOf,
+        since: Instant,
     ) -> Result<Answer, QueryError> {
+        let end = since + self.as_of_longest(query, params);
         let mut slot = None;
         for _try in 0..TRIES {
             let current = self.current();
@@ -146,7 +159,8 @@ impl Queries {
             }
             let statement = Statement::new(query, plan, kinds, is_keyed);
             values.push(Box::new(position));
-            let asked = Asked { query, tenant, statement: &statement, values: &values, position };
+            let (statement, values) = (&statement, &*values);
+            let asked = Asked { query, tenant, statement, values, position, end };
             let found;
             (found, slot) = self.ask_as_of(&asked, slot).await;
             match found {
@@ -173,18 +187,20 @@ impl Queries {
             Ok(client) => client,
             Err(error) => return (Err(error.into()), place),
         };
-        let longest = if place.is_some() { self.folds().limits.deadline } else { QUERY_TIMEOUT };
+        let longest = asked.left();
+        if longest.is_zero() {
+            return (Err(QueryError::TooSlow), place);
+        }
         let mut first = begin(asked.tenant, longest);
         let running = Running { held: Some((client, place)) };
         if let Some(journal) = self.journal() {
-            let started = Instant::now();
             match timeout(longest, running.copy(asked, &first, journal)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return (Err(error), running.end()),
                 // in the middle of it: the connection is not given back
                 Err(_) => return (Err(QueryError::TooSlow), None),
             }
-            let left = longest.saturating_sub(started.elapsed()).as_millis().max(1);
+            let left = asked.left().as_millis().max(1);
             first = format!("set local statement_timeout = {left}");
         }
         let found = running.ask(asked, &first).await;
@@ -199,9 +215,16 @@ struct Asked<'a> {
     statement: &'a Statement,
     values: &'a [Value],
     position: i64,
+    /// When the answer must be there.
+    end: Instant,
 }
 
 impl Asked<'_> {
+    /// Time until the answer must be there.
+    fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
     fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         self.values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()
     }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use daybook_api::Limits;
 use daybook_identity::Role;
+use daybook_projection::AsOfLimits;
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -170,24 +173,60 @@ async fn a_client_that_goes_away_is_not_worked_for() {
     let path = "/v1/operator/stock?as_of=1";
     api.get(path, &api.operator).await.ok();
     let (mut locking, looking) = (api.client().await, api.client().await);
-    let under_way = async |wanted: i64| {
-        let count = "select count(*) from pg_stat_activity where datname = current_database()
-            and wait_event_type = 'Lock' and query like '%stock\\_\\_as\\_of%'";
-        let mut patience = 1_500;
-        while looking.query_one(count, &[]).await.unwrap().get::<_, i64>(0) != wanted {
-            assert!(patience > 0, "waited in vain for {wanted} under way");
-            patience -= 1;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
     // the statement waits for this lock
     let lock = locking.transaction().await.unwrap();
     lock.batch_execute("lock table projection.active in access exclusive mode").await.unwrap();
     let gone = tokio::spawn(send(api.request(Method::GET, path, &api.operator)));
-    under_way(1).await;
+    until_waiting(&looking, "%stock\\_\\_as\\_of%", 1).await;
     gone.abort();
-    under_way(0).await;
+    until_waiting(&looking, "%stock\\_\\_as\\_of%", 0).await;
     lock.commit().await.unwrap();
     api.get(path, &api.operator).await.ok();
     api.stop().await;
+}
+
+#[tokio::test]
+async fn a_journal_that_does_not_say_which_position_it_is_ends_the_answer_at_its_deadline() {
+    let as_of = AsOfLimits { deadline: Duration::from_secs(1), ..AsOfLimits::default() };
+    let api = Api::start_with_all(Limits::default(), as_of).await;
+    api.product("A", 10).await;
+    let path = "/v1/operator/stock?as_of=";
+    api.get("/v1/operator/stock", &api.operator).await.ok();
+    let (mut locking, looking) = (api.client().await, api.client().await);
+    let lock = locking.transaction().await.unwrap();
+    lock.batch_execute("lock table journal.events in access exclusive mode").await.unwrap();
+    // together more than there are connections
+    for asked in ["1", "2011-12-09T12:50:00Z", "1"] {
+        let path = format!("{path}{asked}");
+        for refused in join_all((0..4).map(|_| api.get(&path, &api.operator))).await {
+            refused.problem(503, "unavailable");
+        }
+    }
+    // the lock is still held
+    until_waiting(&looking, "%recursive search%", 0).await;
+
+    lock.commit().await.unwrap();
+    // a busy machine may take long over it
+    let mut answer = api.get(&format!("{path}1"), &api.operator).await;
+    for _ in 0..10 {
+        if answer.status != 422 && answer.status != 503 {
+            break;
+        }
+        answer = api.get(&format!("{path}1"), &api.operator).await;
+    }
+    answer.ok();
+    assert_eq!(answer.header("daybook-position"), Some("1"));
+    api.stop().await;
+}
+
+/// Waits until so many statements like this wait for a lock.
+async fn until_waiting(looking: &tokio_postgres::Client, like: &str, wanted: i64) {
+    let count = "select count(*) from pg_stat_activity where datname = current_database()
+        and wait_event_type = 'Lock' and query like $1";
+    let mut patience = 1_500;
+    while looking.query_one(count, &[&like]).await.unwrap().get::<_, i64>(0) != wanted {
+        assert!(patience > 0, "waited in vain for {wanted} waiting");
+        patience -= 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

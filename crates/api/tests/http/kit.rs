@@ -170,6 +170,12 @@ impl Api {
     }
 
     pub(crate) async fn start_with(limits: Limits) -> Self {
+        // longer than a test waits for a fold to be cancelled
+        let as_of = AsOfLimits { deadline: Duration::from_mins(2), ..AsOfLimits::default() };
+        Self::start_with_all(limits, as_of).await
+    }
+
+    pub(crate) async fn start_with_all(limits: Limits, as_of: AsOfLimits) -> Self {
         let url = std::env::var("DAYBOOK_TEST_DATABASE_URL").expect(
             "DAYBOOK_TEST_DATABASE_URL is not set: run ./scripts/test, which starts PostgreSQL",
         );
@@ -211,8 +217,6 @@ impl Api {
 
         let (positions, task) = ReadPositions::new(config.clone());
         tokio::spawn(task.run(stop_rest.clone()));
-        // longer than a test waits for a fold to be cancelled
-        let as_of = AsOfLimits { deadline: Duration::from_mins(2), ..AsOfLimits::default() };
         // As in the program: what a query sets for its connection is nobody else's business.
         let query_pool = Pool::builder(Manager::new(config.clone(), NoTls)).max_size(8).build();
         let (queries, task) = Queries::with_limits(query_pool.unwrap(), positions, as_of, None);

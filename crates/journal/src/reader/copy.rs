@@ -1,30 +1,23 @@
 //! Events on their way to another database, as PostgreSQL copies them.
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
 use bytes::Bytes;
-use deadpool_postgres::Object;
 use futures::StreamExt;
-use tokio::time::timeout;
-use tokio_postgres::{CopyOutStream, NoTls};
+use tokio_postgres::CopyOutStream;
 
-use super::{JournalError, Reader};
+use super::{JournalError, Reader, busy::Busy};
 
 /// What is copied of each event, in this order: all but the mac.
 const COLUMNS: &str = "tenant, position, stream, version, type, schema_version, data, meta, \
      occurred_at, recorded_at";
-/// Longest that PostgreSQL may take to hear that a copy is cancelled.
-const CANCEL_WAIT: Duration = Duration::from_secs(10);
 
 /// Events in PostgreSQL's binary COPY format, piece by piece: never more than a few pieces are in
 /// memory, however many events there are. Dropped before its end, it is cancelled in PostgreSQL.
 pub struct EventsCopy {
     stream: Pin<Box<CopyOutStream>>,
-    connection: Copying,
+    connection: Busy,
 }
-
-/// The connection of a copy until its end: nobody else may have it in the middle of one.
-struct Copying(Option<Object>);
 
 impl Reader {
     /// The events of a tenant with positions in (`after`, `until`] that are of these types, in no
@@ -70,8 +63,7 @@ impl Reader {
 
     /// Begins a COPY.
     pub(super) async fn copy_out(&self, copy: &str) -> Result<EventsCopy, JournalError> {
-        // Guarded before PostgreSQL is asked: it may be long until it begins to answer.
-        let mut connection = Copying(Some(self.pool.get().await?));
+        let mut connection = self.busy().await?;
         match connection.client().copy_out(copy).await {
             Ok(stream) => Ok(EventsCopy { stream: Box::pin(stream), connection }),
             Err(refused) => {
@@ -95,36 +87,6 @@ impl EventsCopy {
             self.connection.end();
         }
         Ok(next)
-    }
-}
-
-impl Copying {
-    fn client(&self) -> &Object {
-        self.0.as_ref().expect("held until the end")
-    }
-
-    /// Gives the connection back.
-    fn end(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Copying {
-    fn drop(&mut self) {
-        let (Some(connection), Ok(runtime)) =
-            (self.0.take(), tokio::runtime::Handle::try_current())
-        else {
-            return;
-        };
-        // Out of the pool: a cancellation that comes late must not meet somebody else's statement.
-        let connection = Object::take(connection);
-        runtime.spawn(async move {
-            match timeout(CANCEL_WAIT, connection.cancel_token().cancel_query(NoTls)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "a copy of events can't be cancelled"),
-                Err(_) => tracing::warn!("PostgreSQL does not hear that a copy is cancelled"),
-            }
-        });
     }
 }
 

@@ -1,6 +1,10 @@
 //! Queries as of a position: the rows of the prefix, within bounds, with nothing left behind.
 
-use std::{collections::HashMap, fs, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    time::{Duration, Instant},
+};
 
 use crate::kit::{
     Database, NewEvent, Running, append, caught_up, history::History, installed, journal, shipped,
@@ -25,7 +29,7 @@ crate::kit::in_both_layouts!(
     before_the_first_event_there_is_nothing_and_a_foreign_row_never,
 );
 
-const SCOPE: PrincipalScope = PrincipalScope { customer_id: None, partner_id: None };
+pub(crate) const SCOPE: PrincipalScope = PrincipalScope { customer_id: None, partner_id: None };
 
 async fn queries(database: &Database, limits: AsOfLimits) -> Queries {
     queries_over(database, limits, database.journal_elsewhere()).await
@@ -43,11 +47,11 @@ pub(crate) async fn queries_over(
     queries
 }
 
-fn named(queries: &Queries, name: &str) -> DeclaredQuery {
+pub(crate) fn named(queries: &Queries, name: &str) -> DeclaredQuery {
     queries.declared().queries.iter().find(|q| q.name == name).unwrap().clone()
 }
 
-fn parameters(given: &[(&str, &str)]) -> HashMap<String, String> {
+pub(crate) fn parameters(given: &[(&str, &str)]) -> HashMap<String, String> {
     given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
@@ -61,7 +65,8 @@ pub(crate) async fn ask(
     given: &[(&str, &str)],
     as_of: &AsOf,
 ) -> Result<Answer, QueryError> {
-    queries.run_as_of(&named(queries, name), 1, SCOPE, &parameters(given), as_of).await
+    let (query, given) = (named(queries, name), parameters(given));
+    queries.run_as_of(&query, 1, SCOPE, &given, as_of, Instant::now()).await
 }
 
 /// Tells answers apart, and whether there is one.
@@ -147,7 +152,8 @@ async fn every_query_as_of_a_position_is_the_query_on_what_had_happened_by_then(
         for query in &today.declared().queries {
             for given in requests(query, &orders, &payments) {
                 let now = today.run(query, 1, scope, &given, None, Duration::ZERO).await;
-                let then = looking_back.run_as_of(query, 1, scope, &given, &as_of).await;
+                let then =
+                    looking_back.run_as_of(query, 1, scope, &given, &as_of, Instant::now()).await;
                 let (now, then) = (found(now), found(then));
                 assert_eq!(then, now, "{} {given:?} at {position}", query.name);
                 compared += usize::from(then.is_some());
@@ -431,11 +437,11 @@ async fn before_the_first_event_there_is_nothing_and_a_foreign_row_never() {
     assert!(!list.json.contains(theirs));
     let query = named(&queries, "operator_order");
     let own = parameters(&[("order_id", theirs)]);
-    queries.run_as_of(&query, 2, SCOPE, &own, &at(200)).await.unwrap();
+    queries.run_as_of(&query, 2, SCOPE, &own, &at(200), Instant::now()).await.unwrap();
 
     let nothing = ask(&queries, "operator_orders", &[], &at(0)).await.unwrap();
     assert_eq!((nothing.json.as_str(), nothing.position, nothing.next), ("[]", 0, None));
-    let nothing = queries.run_as_of(&query, 2, SCOPE, &own, &at(0)).await;
+    let nothing = queries.run_as_of(&query, 2, SCOPE, &own, &at(0), Instant::now()).await;
     assert!(matches!(nothing, Err(QueryError::NotFound)), "{nothing:?}");
 }
 

@@ -1,9 +1,9 @@
 //! Queries as of a position while the journal, in another database, stalls.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use daybook_journal::Reader;
-use daybook_projection::{Answer, AsOfLimits, QueryError, install};
+use daybook_projection::{Answer, AsOfLimits, Queries, QueryError, ReadPositions, install};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -12,7 +12,7 @@ use tokio::{
 use tokio_postgres::{Client, Config};
 
 use crate::{
-    as_of::{ask, at, queries_over},
+    as_of::{SCOPE, ask, at, named, queries_over},
     kit::{
         Database, LAYOUT, Layout, append, connect,
         folder::{Folder, put},
@@ -20,23 +20,36 @@ use crate::{
     },
 };
 
-const EVENTS: i64 = 5_000;
+pub(crate) const EVENTS: i64 = 5_000;
 
 /// A journal of 10 MB, and in another database sums by key.
 async fn apart() -> Database {
+    LAYOUT.scope(Layout::Separate, summed()).await
+}
+
+/// The same where the layout says, with a query that tells the time it has.
+pub(crate) async fn summed() -> Database {
     let folder = Folder::new();
     folder
         .write(
             "projection.toml",
             "title = 'Sums'\nevents = ['Put']\nstreams = ['s-{id}']\n[[query]]\nname = 'sums'\n\
              title = 'Sums'\npath = '/v1/operator/sums'\nroles = ['operator']\nanswer = 'list'\n\
-             order = ['id']\nparameters.id = { type = 'text', title = 'one' }",
+             order = ['id']\nparameters.id = { type = 'text', title = 'one' }\n[[query]]\n\
+             name = 'time'\ntitle = 'Time'\npath = '/v1/operator/time'\nroles = ['operator']\n\
+             answer = 'list'\norder = ['id']\nparameters.id = { type = 'text', title = 'one' }",
         )
         .write(
             "queries/sums.sql",
             "select id, n from read.sums where tenant = :tenant and (:id is null or id = :id)",
+        )
+        .write(
+            "queries/time.sql",
+            "select id, extract(epoch from current_setting('statement_timeout')::interval)::float8
+                 as seconds
+             from read.sums where tenant = :tenant and (:id is null or id = :id)",
         );
-    let database = LAYOUT.scope(Layout::Separate, Database::new()).await;
+    let database = Database::new().await;
     install(&mut database.client().await, &folder.load()).await.unwrap();
     let mut events: Vec<_> = (0..EVENTS).map(|n| put(&format!("{}", n % 10), 1)).collect();
     for event in &mut events {
@@ -47,7 +60,7 @@ async fn apart() -> Database {
 }
 
 /// Copies out of the journal that PostgreSQL is busy with.
-async fn copying(journal: &Client) -> i64 {
+pub(crate) async fn copying(journal: &Client) -> i64 {
     journal
         .query_one(
             "select count(*) from pg_stat_activity where datname = current_database()
@@ -181,6 +194,26 @@ async fn a_journal_that_can_not_be_read_leaves_every_connection_usable() {
         ask(&queries, "sums", &[("id", "7")], &at(EVENTS)).await.unwrap();
     }
     ask(&queries, "sums", &[], &at(EVENTS)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_connection_of_a_plain_query_takes_copied_events() {
+    let database = apart().await;
+    let pool = database.pool();
+    pool.resize(1);
+    let (positions, _task) = ReadPositions::new(database.config.clone());
+    let limits = AsOfLimits::default();
+    let journal = database.journal_elsewhere();
+    let (queries, _task) = Queries::with_limits(pool, positions, limits, journal);
+    queries.reload().await.unwrap();
+    let (sums, none) = (named(&queries, "sums"), HashMap::new());
+    for given in [vec![], vec![("id", "7")]] {
+        // no projector runs
+        let plain = queries.run(&sums, 1, SCOPE, &none, None, Duration::ZERO).await.unwrap();
+        assert_eq!(plain.json, "[]");
+        let then = ask(&queries, "sums", &given, &at(EVENTS)).await.unwrap();
+        assert!(then.json.contains(r#"{"id":"7","n":500}"#), "{}", then.json);
+    }
 }
 
 /// What lies between a database and its clients; holds back what the database sends.

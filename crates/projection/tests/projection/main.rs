@@ -5,6 +5,7 @@ mod as_of;
 mod changes;
 mod check;
 mod copied;
+mod deadline;
 mod diff;
 mod evolution;
 mod fold;

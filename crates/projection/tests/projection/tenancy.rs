@@ -1,7 +1,7 @@
 //! A query sees one tenant's rows of read models and nothing else, whatever its SQL says and its
 //! parameters hold: it runs as a login of its own.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, time::Instant};
 
 use crate::{
     kit::{
@@ -327,7 +327,8 @@ async fn looking_back_the_login_reads_one_tenants_events_and_not_the_journal() {
         let query = declared.queries.iter().find(|query| query.name == name).unwrap();
         let given = given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let scope = PrincipalScope::default();
-        let answer = queries.run_as_of(query, tenant, scope, &given, &as_of).await.unwrap();
+        let answer = queries.run_as_of(query, tenant, scope, &given, &as_of, Instant::now());
+        let answer = answer.await.unwrap();
         serde_json::from_str(&answer.json).unwrap()
     };
     let orders = ask("operator_orders", 1, &[("limit", "500")]).await;
