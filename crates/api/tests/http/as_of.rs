@@ -198,7 +198,9 @@ async fn a_journal_that_does_not_say_which_position_it_is_ends_the_answer_at_its
     // together more than there are connections
     for asked in ["1", "2011-12-09T12:50:00Z", "1"] {
         let path = format!("{path}{asked}");
-        for refused in join_all((0..4).map(|_| api.get(&path, &api.operator))).await {
+        let all = join_all((0..4).map(|_| api.get(&path, &api.operator)));
+        let ended = tokio::time::timeout(Duration::from_mins(1), all).await;
+        for refused in ended.expect("the lock is not waited for") {
             refused.problem(503, "unavailable");
         }
     }

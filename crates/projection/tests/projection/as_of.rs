@@ -22,7 +22,6 @@ use uuid::Uuid;
 
 crate::kit::in_both_layouts!(
     every_query_as_of_a_position_is_the_query_on_what_had_happened_by_then,
-    one_row_is_found_by_its_streams_and_costs_what_they_hold,
     pages_stay_at_the_position_of_the_first,
     a_fold_ends_at_its_deadline_and_leaves_its_connection_usable,
     only_so_many_fold_at_once_and_who_goes_away_makes_room,
@@ -31,7 +30,7 @@ crate::kit::in_both_layouts!(
 
 pub(crate) const SCOPE: PrincipalScope = PrincipalScope { customer_id: None, partner_id: None };
 
-async fn queries(database: &Database, limits: AsOfLimits) -> Queries {
+pub(crate) async fn queries(database: &Database, limits: AsOfLimits) -> Queries {
     queries_over(database, limits, database.journal_elsewhere()).await
 }
 
@@ -161,91 +160,6 @@ async fn every_query_as_of_a_position_is_the_query_on_what_had_happened_by_then(
         }
     }
     assert!(compared > 200, "{compared} answers compared");
-}
-
-async fn one_row_is_found_by_its_streams_and_costs_what_they_hold() {
-    let (database, _client) = installed(&shipped()).await;
-    let history = History::of_length(32, 300).events;
-    append(&database.journal, 1, &history).await;
-    let order = history.iter().find(|e| e.kind == "OrderShipped").unwrap().stream.clone();
-    // a long journal behind it: 100,000 events of other orders, with types that it reads
-    database
-        .journal
-        .batch_execute(
-            "insert into journal.events (tenant, position, stream, version, type, schema_version,
-                data, meta, occurred_at, recorded_at, mac)
-             select 1, 1000000 + n, 'order-' || n, 1, 'OrderDelivered', 1, '{}', '{}',
-                    now(), now(), decode(repeat('00', 33), 'hex')
-             from generate_series(1, 100000) n",
-        )
-        .await
-        .unwrap();
-    // nobody may fold the journal: what is found is found by its streams
-    let limits = AsOfLimits { folds: 0, ..AsOfLimits::default() };
-    let queries = queries(&database, limits).await;
-    let as_of = at(1_100_000);
-    let order_id = order.strip_prefix("order-").unwrap();
-    let answer = ask(&queries, "operator_order", &[("order_id", order_id)], &as_of).await.unwrap();
-    assert!(answer.json.contains(order_id));
-    ask(&queries, "operator_stock_of", &[("sku", "A")], &as_of).await.unwrap();
-    ask(&queries, "partner_order_lines", &[("order_id", order_id)], &as_of).await.unwrap();
-    for (name, given) in [
-        ("operator_orders", vec![]),
-        ("operator_stock", vec![]),
-        ("partner_order_lines", vec![]),
-        ("operator_sales_by_day", vec![]),
-    ] {
-        let refused = ask(&queries, name, &given, &as_of).await;
-        assert!(matches!(refused, Err(QueryError::Busy { folds: 0 })), "{name}: {refused:?}");
-    }
-
-    // whatever the statistics say, or if there are none
-    for analyze in ["", "analyze journal.events"] {
-        database.journal.batch_execute(analyze).await.unwrap();
-        let events: i64 = database
-            .journal
-            .query_one("select count(*) from journal.events where stream = $1", &[&order])
-            .await
-            .unwrap()
-            .get(0);
-        assert_eq!(looked_at(&database, &order).await, (0, events));
-    }
-}
-
-/// Scans of the whole journal, and events that were looked at, to see one order as of a position.
-async fn looked_at(database: &Database, order: &str) -> (i64, i64) {
-    let definition = shipped().projection("orders").unwrap().clone();
-    // PostgreSQL counts what this connection reads, and nothing else
-    let pool = database.journal_pool();
-    let counted = pool.get().await.unwrap();
-    counted.batch_execute("set daybook.tenant = '1'; begin").await.unwrap();
-    if database.journal_elsewhere().is_some() {
-        drop(counted); // for the reader, which takes the one that there is
-        let (reader, streams) = (Reader::new(pool.clone()), [order.to_owned()]);
-        let mut copy =
-            reader.copy_streams(1, &streams, 1_100_000, &definition.events).await.unwrap();
-        while copy.next().await.unwrap().is_some() {}
-    } else {
-        let sql = format!(
-            "select 1 from {}.orders__as_of_key(1, 1100000,
-             array['order-{{order_id}}'], jsonb_build_object('order_id', $1::text))",
-            definition.schema()
-        );
-        counted.query(&sql, &[&order.strip_prefix("order-")]).await.unwrap();
-        drop(counted);
-    }
-    let row = pool
-        .get()
-        .await
-        .unwrap()
-        .query_one(
-            "select seq_scan, idx_tup_fetch from pg_stat_xact_user_tables
-             where relid = 'journal.events'::regclass",
-            &[],
-        )
-        .await
-        .unwrap();
-    (row.get(0), row.get(1))
 }
 
 async fn pages_stay_at_the_position_of_the_first() {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod as_of;
+mod by_streams;
 mod changes;
 mod check;
 mod copied;
