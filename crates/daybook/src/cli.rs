@@ -11,6 +11,7 @@ use crate::{
     config::{LogFormat, Overrides, Settings},
     doctor,
     export::{self, ExportArgs, RestoreArgs},
+    feed::{self, Feed},
     import::ImportArgs,
     projections,
     replay::{self, ReplayArgs},
@@ -86,6 +87,9 @@ enum Command {
     /// Plays a range of the journal again: to standard output, a file or a topic; nothing else happens
     #[command(after_help = replay::EXAMPLES)]
     Replay(ReplayArgs),
+    /// The topic in Kafka: whether it holds what the journal does, and making it anew
+    #[command(subcommand)]
+    Feed(Feed),
     /// Read models
     #[command(subcommand)]
     Projections(Projections),
@@ -477,6 +481,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         cli.command,
         Command::Import(_)
             | Command::Export(_)
+            | Command::Feed(_)
             | Command::Replay(_)
             | Command::Projections(_)
             | Command::Streams(_)
@@ -495,6 +500,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Import(Import::UciRetail(args)) => tools::import(&settings, args).await?,
         Command::Import(Import::Events(args)) => export::restore(&settings, args).await?,
         Command::Export(args) => export::export(&settings, args).await?,
+        Command::Feed(command) => return feed::run(&settings, command).await,
         Command::Replay(args) => return replay::run(&settings, args).await,
         Command::Projections(command) => return projections::run(&settings, command).await,
         Command::Schemas(command) => return schemas::run(&settings, command).await,

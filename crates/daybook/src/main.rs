@@ -7,6 +7,7 @@ mod config;
 mod database;
 mod doctor;
 mod export;
+mod feed;
 mod import;
 mod projections;
 mod replay;

@@ -41,9 +41,9 @@ pub enum FeedError {
     },
     /// What stands in the topic is not what stands in the journal.
     #[error(
-        "topic {topic}, partition {partition} contradicts the journal: {detail}; either publish \
-         to a new topic, or delete this one while no relay runs so that it is filled again from \
-         the journal"
+        "topic {topic}, partition {partition} contradicts the journal: {detail}; `daybook feed \
+         check` says in full how they differ, and `daybook feed recreate` makes the topic anew, \
+         filled again from the journal; or publish to a new topic"
     )]
     Contradiction {
         /// The topic.

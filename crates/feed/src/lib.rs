@@ -3,6 +3,7 @@
 //! The topic holds every event of the journal, in order per tenant, as CloudEvents 1.0. It may
 //! hold repeats, but neither a gap nor a reordering of first occurrences.
 
+mod check;
 mod client;
 mod config;
 mod error;
@@ -19,6 +20,7 @@ mod survey;
 mod topic;
 mod trouble;
 
+pub use check::{CheckReport, Fault, Reach, check};
 pub use config::FeedConfig;
 pub use error::FeedError;
 pub use gather::Batch;
@@ -29,4 +31,4 @@ pub use record::{FeedEvent, HEADER_NAMES, RecordError, decode, encode};
 pub use relay::Relay;
 pub use subscription::Subscription;
 pub use survey::TopicSurvey;
-pub use topic::{check_topic, ensure_topic};
+pub use topic::{check_topic, ensure_topic, recreate_topic};

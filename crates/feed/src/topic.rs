@@ -6,8 +6,11 @@ use std::{
 };
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+    },
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::MetadataTopic,
     types::RDKafkaRespErr,
 };
 
@@ -51,12 +54,91 @@ pub async fn check_topic(config: &FeedConfig) -> Result<(), FeedError> {
     let (admin, options) = administration(config)?;
     match partitions(&admin, config).await? {
         Some(found) => check(&admin, config, &options, found).await,
-        None => Err(unfit(
-            config,
-            "there is no such topic".to_owned(),
-            "`daybook migrate` and every relay make it".to_owned(),
-        )),
+        None => Err(missing(config)),
     }
+}
+
+fn missing(config: &FeedConfig) -> FeedError {
+    let remedy = "`daybook migrate` and every relay make it".to_owned();
+    unfit(config, "there is no such topic".to_owned(), remedy)
+}
+
+/// How many partitions the topic has, and where its settings are not those configured. A missing
+/// topic is unfit.
+pub(crate) async fn compare(config: &FeedConfig) -> Result<(i32, Vec<String>), FeedError> {
+    let (admin, options) = administration(config)?;
+    let Some(found) = partitions(&admin, config).await? else {
+        return Err(missing(config));
+    };
+    let mut differences = Vec::new();
+    if found != config.partitions {
+        differences.push(format!("partitions is {found}, configured is {}", config.partitions));
+    }
+    let replicas = replicas(&admin, config).await?;
+    if replicas != Some(config.replication) {
+        let replicas =
+            replicas.map_or_else(|| "not the same everywhere".to_owned(), |n| n.to_string());
+        differences
+            .push(format!("replication is {replicas}, configured is {}", config.replication));
+    }
+    let settings = settings(&admin, config, &options).await?;
+    for (name, wanted) in [
+        ("cleanup.policy", "delete".to_owned()),
+        ("retention.ms", config.retention_ms.to_string()),
+        ("retention.bytes", "-1".to_owned()),
+        ("message.timestamp.type", "CreateTime".to_owned()),
+        ("min.insync.replicas", config.min_insync.to_string()),
+        ("max.message.bytes", config.max_record_bytes.to_string()),
+        ("unclean.leader.election.enable", "false".to_owned()),
+    ] {
+        let found = settings.get(name).and_then(|entry| entry.value.as_deref());
+        if let Some(found) = found.filter(|found| *found != wanted) {
+            differences.push(format!("{name} is {found}, configured is {wanted}"));
+        }
+    }
+    Ok((found, differences))
+}
+
+/// Deletes the topic and makes it anew, empty. The relay then publishes all of the journal from its
+/// start; subscribers go on, since their checkpoints are positions and not offsets.
+///
+/// Takes the locks of all partitions first, so that no relay is at work: fails with
+/// [`FeedError::Unfit`] while one is.
+pub async fn recreate_topic(
+    config: &FeedConfig,
+    client: &tokio_postgres::Client,
+) -> Result<(), FeedError> {
+    let (admin, options) = administration(config)?;
+    let found = partitions(&admin, config).await?;
+    for partition in 0..found.unwrap_or(0).max(config.partitions) {
+        let name = format!("daybook relay {}/{partition}", config.topic);
+        let locked = "select pg_try_advisory_lock(hashtextextended($1, 0))";
+        if !client.query_one(locked, &[&name]).await?.get::<_, bool>(0) {
+            return Err(unfit(
+                config,
+                format!("a relay is at work on partition {partition}"),
+                "stop every relay (`daybook relay`, `daybook up`) first".to_owned(),
+            ));
+        }
+    }
+    if found.is_some() {
+        match admin.delete_topics(&[&config.topic], &options).await?.pop() {
+            Some(Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition))) => {}
+            Some(Err((_, code))) => return Err(KafkaError::AdminOp(code).into()),
+            None => return Err(FeedError::KafkaStalled("no answer about the topic".to_owned())),
+        }
+        let deadline = Instant::now() + SPREAD_TIMEOUT;
+        while partitions(&admin, config).await?.is_some() {
+            if Instant::now() > deadline {
+                return Err(FeedError::KafkaStalled(format!(
+                    "topic {} is still there after it was deleted",
+                    config.topic
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    ensure_topic(config).await
 }
 
 type Administration = EndsElsewhere<Arc<AdminClient<Link>>>;
@@ -161,18 +243,47 @@ async fn partitions(admin: &Administration, config: &FeedConfig) -> Result<Optio
     }
 }
 
+/// Replicas of each partition; `None`: not the same everywhere.
+async fn replicas(admin: &Administration, config: &FeedConfig) -> Result<Option<i32>, FeedError> {
+    let admin = Arc::clone(admin);
+    let topic = config.topic.clone();
+    let metadata = tokio::task::spawn_blocking(move || {
+        let answer = admin.inner().fetch_metadata(Some(&topic), REQUEST_TIMEOUT);
+        drop(admin);
+        answer
+    })
+    .await
+    .map_err(|_panicked| FeedError::Ended("the look at Kafka's topics"))??;
+    let topic = metadata.topics().iter().find(|found| found.name() == config.topic);
+    let partitions = topic.map(MetadataTopic::partitions).unwrap_or_default();
+    let mut counts: Vec<usize> = partitions.iter().map(|one| one.replicas().len()).collect();
+    counts.dedup();
+    match counts.as_slice() {
+        [count] => Ok(i32::try_from(*count).ok()),
+        _ => Ok(None),
+    }
+}
+
+async fn settings(
+    admin: &AdminClient<Link>,
+    config: &FeedConfig,
+    options: &AdminOptions,
+) -> Result<ConfigResource, FeedError> {
+    let described =
+        admin.describe_configs([&ResourceSpecifier::Topic(&config.topic)], options).await?.pop();
+    match described {
+        Some(Ok(settings)) => Ok(settings),
+        Some(Err(code)) => Err(KafkaError::AdminOp(code).into()),
+        None => Err(FeedError::KafkaStalled("no answer about the topic".to_owned())),
+    }
+}
+
 async fn check_settings(
     admin: &AdminClient<Link>,
     config: &FeedConfig,
     options: &AdminOptions,
 ) -> Result<(), FeedError> {
-    let described =
-        admin.describe_configs([&ResourceSpecifier::Topic(&config.topic)], options).await?.pop();
-    let settings = match described {
-        Some(Ok(settings)) => settings,
-        Some(Err(code)) => return Err(KafkaError::AdminOp(code).into()),
-        None => return Err(FeedError::KafkaStalled("no answer about the topic".to_owned())),
-    };
+    let settings = settings(admin, config, options).await?;
     let retention = config.retention_ms.to_string();
     for (name, wanted, why) in [
         ("cleanup.policy", "delete", "compaction would remove all but each tenant's last event"),

@@ -3,6 +3,7 @@
 mod bad_requests;
 mod durability;
 mod exports;
+mod feed;
 mod feed_survives;
 mod flow;
 mod idempotency;
