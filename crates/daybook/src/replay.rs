@@ -27,7 +27,7 @@ use crate::{
     bar::Bar,
     config::Settings,
     database::{self, Login},
-    streams::{is_broken_pipe, line},
+    streams::{all_known, is_broken_pipe, line},
     wiring,
 };
 use pace::Pace;
@@ -163,22 +163,7 @@ impl Sink {
                 if text.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
             }
             Self::Topic { publisher, tenant, incarnation } => {
-                let mac = event.mac.as_slice();
-                let event = FeedEvent {
-                    tenant,
-                    incarnation: *incarnation,
-                    position: event.position,
-                    stream: &event.stream,
-                    version: event.version,
-                    kind: &event.kind,
-                    schema_version: event.schema_version,
-                    data: &event.data,
-                    meta: &event.meta,
-                    occurred_at: event.occurred_at,
-                    recorded_at: event.recorded_at,
-                    mac,
-                };
-                Ok(publisher.publish(&event).await?)
+                Ok(publisher.publish(&FeedEvent::of(tenant, *incarnation, event)).await?)
             }
         }
     }
@@ -234,10 +219,7 @@ pub(crate) async fn run(settings: &Settings, args: ReplayArgs) -> anyhow::Result
     let login = database::config(settings, Login::Audit)?;
     let reader = Reader::new(wiring::pool(settings, login)?);
     let tenant = wiring::tenant(&reader, settings).await?;
-    let known = daybook_commands::event_types();
-    if let Some(unknown) = args.types.iter().find(|kind| !known.contains(&kind.as_str())) {
-        anyhow::bail!("there is no event type {unknown:?}; there are {}", known.join(", "));
-    }
+    all_known(&args.types)?;
     let head = reader.head(tenant.id).await?;
     let first = args.from.first(&reader, tenant.id).await?;
     let until = match args.until {

@@ -47,6 +47,15 @@ pub(crate) async fn run(settings: &Settings, command: Streams) -> anyhow::Result
     }
 }
 
+/// Refuses event types that there are none of, by name.
+pub(crate) fn all_known(kinds: &[String]) -> anyhow::Result<()> {
+    let known = daybook_commands::event_types();
+    if let Some(unknown) = kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
+        anyhow::bail!("there is no event type {unknown:?}; there are {}", known.join(", "));
+    }
+    Ok(())
+}
+
 /// Whether whoever read the output has stopped.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
@@ -103,10 +112,7 @@ async fn tail(
 ) -> anyhow::Result<()> {
     let reader = Reader::new(wiring::pool(settings, database::config(settings, Login::Serve)?)?);
     let tenant = wiring::tenant(&reader, settings).await?;
-    let known = daybook_commands::event_types();
-    if let Some(unknown) = filter.kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
-        anyhow::bail!("there is no event type {unknown:?}; there are {}", known.join(", "));
-    }
+    all_known(&filter.kinds)?;
     let after = match from {
         Some(first) => first - 1,
         None => reader.head(tenant.id).await?,

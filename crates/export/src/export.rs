@@ -7,11 +7,12 @@ use tokio::sync::mpsc;
 
 use crate::{
     error::ExportError,
-    folder::{self, Folder, Found, Piece, add},
+    folder::{self, Folder, Found, Piece, add, in_order},
     manifest::{Format, Manifest, Plan, TypeCount},
     ndjson::NdjsonFile,
     parquet::ParquetFiles,
     schema::Schemas,
+    thread::on_thread,
 };
 
 /// Positions that one statement copies: PostgreSQL's snapshot is never older than that.
@@ -69,7 +70,10 @@ pub async fn export(
 ) -> Result<Manifest, ExportError> {
     let plan = plan(reader, settings).await?;
     let (dir, opened, heard) = (settings.dir.clone(), plan.clone(), progress.clone());
-    let found = on_thread(move || Folder::open(&dir, opened, |until| heard.reached(until))).await?;
+    let found = on_thread(ExportError::Interrupted, move || {
+        Folder::open(&dir, opened, |until| heard.reached(until))
+    })
+    .await?;
     let folder = match found {
         Found::Complete(manifest) => {
             progress.planned(&plan, plan.until + 1);
@@ -81,7 +85,7 @@ pub async fn export(
     let after = folder.next() - 1;
     let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
     let pieces = Pieces::new(folder, settings.schemas.clone());
-    let written = on_thread(move || pieces.write(waiting, &*progress));
+    let written = on_thread(ExportError::Interrupted, move || pieces.write(waiting, &*progress));
     let read = read(reader, settings, after, plan.until, batches);
     let (written, read) = tokio::join!(written, read);
     // Where writing failed, reading has nobody to read for.
@@ -118,16 +122,6 @@ async fn plan(reader: &Reader, settings: &ExportSettings) -> Result<Plan, Export
         schemas: settings.schemas.versions(),
         upcasters: settings.upcasters.digest().to_owned(),
     })
-}
-
-async fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ExportError> + Send + 'static,
-) -> Result<T, ExportError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_cancelled) => Err(ExportError::Interrupted),
-    }
 }
 
 /// Hands over the events in (`after`, `until`]. Ends early where nobody takes them.
@@ -272,8 +266,6 @@ impl OpenPiece {
             Files::Ndjson(file) => vec![file.finish(from, until, events)?],
             Files::Parquet(files) => files.finish()?,
         };
-        let mut types = self.types;
-        types.sort_by(|a, b| (&a.r#type, a.schema_version).cmp(&(&b.r#type, b.schema_version)));
-        Ok(Piece { from, until, files, types })
+        Ok(Piece { from, until, files, types: in_order(self.types) })
     }
 }

@@ -145,12 +145,11 @@ impl Folder {
         for count in self.pieces.iter().flat_map(|piece| &piece.types) {
             add(&mut types, &count.r#type, count.schema_version, count.events);
         }
-        types.sort_by(|a, b| (&a.r#type, a.schema_version).cmp(&(&b.r#type, b.schema_version)));
         let manifest = Manifest {
             events: types.iter().map(|count| count.events).sum(),
             bytes: files.iter().map(|file| file.bytes).sum(),
             plan: self.plan,
-            types,
+            types: in_order(types),
             files,
         };
         let path = self.dir.join(MANIFEST);
@@ -191,6 +190,12 @@ impl Folder {
     fn holds(&self, piece: &Piece) -> bool {
         piece.from == self.next() && piece.files.iter().all(|entry| is_sound(&self.dir, entry))
     }
+}
+
+/// By type, then by version.
+pub(crate) fn in_order(mut types: Vec<TypeCount>) -> Vec<TypeCount> {
+    types.sort_by(|a, b| (&a.r#type, a.schema_version).cmp(&(&b.r#type, b.schema_version)));
+    types
 }
 
 /// Counts events of a type and version.

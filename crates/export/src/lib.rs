@@ -17,6 +17,7 @@ mod ndjson;
 mod parquet;
 mod restore;
 mod schema;
+mod thread;
 mod views;
 
 pub use error::ExportError;

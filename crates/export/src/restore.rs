@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use daybook_journal::{MacKeys, RestoreError, StoredEvent, Tenant};
+use daybook_journal::{MacKeys, Restore, RestoreError, StoredEvent, Tenant};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
@@ -19,6 +19,7 @@ use tokio_postgres::Client;
 use crate::{
     manifest::{FileEntry, Format, MANIFEST, Manifest},
     ndjson::parse_line,
+    thread::on_thread,
 };
 
 /// Events, and bytes of them, that are put in at once.
@@ -107,7 +108,7 @@ pub async fn restore(
 
     progress.begins(Stage::Checking, &manifest);
     let (checked, heard) = ((settings.clone(), manifest.clone()), progress.clone());
-    on_thread(move || {
+    on_thread(RestoreFailure::Interrupted, move || {
         let (settings, manifest) = checked;
         let mut lines = 0_u64;
         each_event(&settings, &manifest, |event| {
@@ -123,7 +124,7 @@ pub async fn restore(
     progress.begins(Stage::Writing, &manifest);
     let (batches, waiting) = mpsc::channel(2);
     let read = (settings.clone(), manifest.clone());
-    let read = on_thread(move || {
+    let read = on_thread(RestoreFailure::Interrupted, move || {
         let (settings, manifest) = read;
         let mut batch = Batch::default();
         each_event(&settings, &manifest, |event| match batch.add(event) {
@@ -137,16 +138,6 @@ pub async fn restore(
     match (read, written) {
         (Err(error), Ok(_)) | (_, Err(error)) => Err(error),
         (Ok(()), Ok(count)) => Ok((manifest, count)),
-    }
-}
-
-async fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RestoreFailure> + Send + 'static,
-) -> Result<T, RestoreFailure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_cancelled) => Err(RestoreFailure::Interrupted),
     }
 }
 
@@ -250,6 +241,7 @@ async fn write(
     mut waiting: mpsc::Receiver<Vec<StoredEvent>>,
     progress: &dyn RestoreProgress,
 ) -> Result<i64, RestoreFailure> {
+    let restore = Restore::new(client).await?;
     let (mut head, mut mac) = head;
     let mut written = 0;
     while let Some(mut batch) = waiting.recv().await {
@@ -259,7 +251,7 @@ async fn write(
         batch.drain(..there);
         if let Some(event) = batch.last() {
             let next_mac = event.mac.clone();
-            head = daybook_journal::restore(client, tenant, (head, mac.as_deref()), &batch).await?;
+            head = restore.put(tenant, (head, mac.as_deref()), &batch).await?;
             mac = Some(next_mac);
             written += i64::try_from(batch.len()).unwrap_or(i64::MAX);
         }

@@ -1,30 +1,23 @@
 //! Whether the topic holds what the journal does: each record, in each partition, read whole.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Instant,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use daybook_journal::{Reader, Tenant};
 use deadpool_postgres::Pool;
-use rdkafka::{Message, consumer::BaseConsumer, error::KafkaError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::Link,
     config::FeedConfig,
     error::FeedError,
-    record::{self, MAC_BYTES},
-    scan::{STALL_TIMEOUT, assign, groupless, watermarks},
+    record::MAC_BYTES,
+    scan::{self, groupless, watermarks},
     topic,
 };
 
 /// Records that are compared in one question to PostgreSQL, and such pieces under way.
 const PIECE_RECORDS: usize = 2_000;
 const PIECES_AHEAD: usize = 4;
-/// How long one look for a record may take.
-const POLL: std::time::Duration = std::time::Duration::from_millis(100);
 /// Faults that are told one by one; more are counted.
 const FAULTS_TOLD: usize = 20;
 
@@ -158,15 +151,14 @@ pub async fn check(
     let total = ends.iter().map(|(low, high)| u64::try_from(high - low).unwrap_or(0)).sum();
     // Only now: tenants and events that are in the topic were in the journal before.
     let tenants = reader.tenants().await?;
-    for (partition, (low, high)) in (0..).zip(ends) {
+    for (partition, range) in (0..).zip(ends) {
         let (pieces, mut received) = mpsc::channel(PIECES_AHEAD);
         let (config, stop) = (config.clone(), stop.clone());
-        let reading = tokio::task::spawn_blocking(move || {
-            read(&config, partition, low, high, &pieces, &stop)
-        });
+        let reading =
+            tokio::task::spawn_blocking(move || read(&config, partition, range, &pieces, &stop));
         let mut partition = Partition {
             number: partition,
-            begins_late: low > 0,
+            begins_late: range.0 > 0,
             tenants: &tenants,
             reached: HashMap::new(),
         };
@@ -200,54 +192,26 @@ async fn ends(
     .map_err(|_panicked| FeedError::Ended("the look at the topic's ends"))?
 }
 
-/// Reads a partition's records up to its end. Blocks.
+/// Reads a partition's records in pieces, as long as somebody takes them. Blocks.
 fn read(
     config: &FeedConfig,
     partition: i32,
-    low: i64,
-    high: i64,
+    range: (i64, i64),
     pieces: &mpsc::Sender<Vec<Seen>>,
     stop: &CancellationToken,
 ) -> Result<(), FeedError> {
-    if low >= high {
-        return Ok(());
+    let mut piece = Vec::new();
+    scan::read_range(config, partition, range, stop, |offset, place| {
+        let place = place.map(|place| (place.tenant.to_owned(), place.position, place.mac));
+        piece.push(Seen { offset, place: place.map_err(|reason| reason.to_string()) });
+        let full = piece.len() >= PIECE_RECORDS;
+        Ok(!full || pieces.blocking_send(std::mem::take(&mut piece)).is_ok())
+    })?;
+    if !piece.is_empty() {
+        // Nobody may be left who takes the last one either.
+        pieces.blocking_send(piece).ok();
     }
-    let consumer: BaseConsumer<Link> = groupless(config, "feed check: reading the topic")?;
-    assign(&consumer, &config.topic, [(partition, low)])?;
-    let (mut piece, mut heard) = (Vec::new(), Instant::now());
-    loop {
-        if stop.is_cancelled() {
-            return Ok(());
-        }
-        match consumer.poll(POLL) {
-            Some(Ok(message)) => {
-                heard = Instant::now();
-                let offset = message.offset();
-                let place = record::place_received(&message, |place| {
-                    (place.tenant.to_owned(), place.position, place.mac)
-                });
-                piece.push(Seen { offset, place: place.map_err(|reason| reason.to_string()) });
-                let ended = offset + 1 >= high;
-                if piece.len() >= PIECE_RECORDS || ended {
-                    let full = std::mem::take(&mut piece);
-                    if pieces.blocking_send(full).is_err() || ended {
-                        return Ok(());
-                    }
-                }
-            }
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                return Err(FeedError::KafkaFatal(code.to_string()));
-            }
-            Some(Err(_)) | None if heard.elapsed() > STALL_TIMEOUT => {
-                return Err(FeedError::KafkaStalled(format!(
-                    "no record of topic {}, partition {partition} within {} s",
-                    config.topic,
-                    STALL_TIMEOUT.as_secs()
-                )));
-            }
-            Some(Err(_)) | None => {}
-        }
-    }
+    Ok(())
 }
 
 /// One partition while it is compared.

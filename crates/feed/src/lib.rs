@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod error;
 mod gather;
+mod lock;
 mod migrate;
 mod note;
 mod publisher;

@@ -47,7 +47,25 @@ pub struct FeedEvent<'a> {
     pub mac: &'a [u8],
 }
 
-impl FeedEvent<'_> {
+impl<'a> FeedEvent<'a> {
+    /// An event of the journal, of the tenant of that name.
+    pub fn of(tenant: &'a str, incarnation: Uuid, event: &'a StoredEvent) -> Self {
+        Self {
+            tenant,
+            incarnation,
+            position: event.position,
+            stream: &event.stream,
+            version: event.version,
+            kind: &event.kind,
+            schema_version: event.schema_version,
+            data: &event.data,
+            meta: &event.meta,
+            occurred_at: event.occurred_at,
+            recorded_at: event.recorded_at,
+            mac: &event.mac,
+        }
+    }
+
     /// The event as the journal knows it, under the tenant's number.
     pub fn to_stored(&self, tenant: i32) -> StoredEvent {
         StoredEvent {
@@ -94,11 +112,8 @@ pub enum RecordError {
     Value,
 }
 
-/// Names of the headers that every record has.
-pub const HEADER_NAMES: [&str; 15] = NAMES;
-
-/// Names of the headers; the order is that of [`Fields`].
-const NAMES: [&str; 15] = [
+/// Names of the headers that every record has, in the order in which they stand there.
+pub const HEADER_NAMES: [&str; 15] = [
     "ce_specversion",
     "ce_id",
     "ce_source",
@@ -139,10 +154,10 @@ pub(crate) const MAC_BYTES: usize = 33;
 /// Fails with the reason if the event has a time that RFC 3339 can't write (a year beyond 9999).
 pub fn encode(event: &FeedEvent<'_>) -> Result<OwnedHeaders, String> {
     let mut text = String::with_capacity(80);
-    let mut headers = Some(OwnedHeaders::new_with_capacity(NAMES.len()));
+    let mut headers = Some(OwnedHeaders::new_with_capacity(HEADER_NAMES.len()));
     let mut add = |index: usize, value: &str| {
         // `insert` takes the headers and gives them back.
-        let header = Header { key: NAMES[index], value: Some(value) };
+        let header = Header { key: HEADER_NAMES[index], value: Some(value) };
         headers = headers.take().map(|headers| headers.insert(header));
     };
     add(SPEC_VERSION, "1.0");
@@ -202,23 +217,23 @@ fn time_text(text: &mut String, time: DateTime<Utc>) -> Result<&str, String> {
 }
 
 /// Values of the headers that we know.
-struct Fields<'a>([Option<&'a [u8]>; NAMES.len()]);
+struct Fields<'a>([Option<&'a [u8]>; HEADER_NAMES.len()]);
 
 impl<'a> Fields<'a> {
     fn read<H: Headers>(headers: Option<&'a H>) -> Result<Self, RecordError> {
-        let mut fields = [None; NAMES.len()];
+        let mut fields = [None; HEADER_NAMES.len()];
         let Some(headers) = headers else { return Ok(Self(fields)) };
         for (nth, header) in headers.iter().enumerate() {
-            // Ours stand in the order of NAMES; others' may stand anywhere.
-            let index = if NAMES.get(nth) == Some(&header.key) {
+            // Ours stand in the order of HEADER_NAMES; others' may stand anywhere.
+            let index = if HEADER_NAMES.get(nth) == Some(&header.key) {
                 Some(nth)
             } else {
-                NAMES.iter().position(|name| *name == header.key)
+                HEADER_NAMES.iter().position(|name| *name == header.key)
             };
             if let Some(index) = index {
-                let value = header.value.ok_or(RecordError::Missing(NAMES[index]))?;
+                let value = header.value.ok_or(RecordError::Missing(HEADER_NAMES[index]))?;
                 if fields[index].replace(value).is_some() {
-                    return Err(RecordError::Twice(NAMES[index]));
+                    return Err(RecordError::Twice(HEADER_NAMES[index]));
                 }
             }
         }
@@ -226,7 +241,7 @@ impl<'a> Fields<'a> {
     }
 
     fn text(&self, index: usize) -> Result<&'a str, RecordError> {
-        let bytes = self.0[index].ok_or(RecordError::Missing(NAMES[index]))?;
+        let bytes = self.0[index].ok_or(RecordError::Missing(HEADER_NAMES[index]))?;
         std::str::from_utf8(bytes).map_err(|_not_utf8| self.wrong(index))
     }
 
@@ -242,7 +257,7 @@ impl<'a> Fields<'a> {
         const SHOWN: usize = 100;
         let bytes = self.0[index].unwrap_or_default();
         let value = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned();
-        RecordError::Header { name: NAMES[index], value }
+        RecordError::Header { name: HEADER_NAMES[index], value }
     }
 
     fn require(&self, index: usize, valid: impl FnOnce(&str) -> bool) -> Result<(), RecordError> {

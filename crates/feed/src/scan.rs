@@ -18,7 +18,7 @@ use crate::{
     config::FeedConfig,
     error::FeedError,
     note::Note,
-    record::{self, MAC_BYTES},
+    record::{self, MAC_BYTES, RecordError},
 };
 
 /// Longest wait for one answer from Kafka, and how long a wait can't be interrupted.
@@ -164,6 +164,20 @@ pub(crate) fn read_partition(
     })
 }
 
+/// Hands what stands at each offset of a partition from `low` to `high` to `each`, until it says
+/// `false`: the place of a record, or why it is none of ours. Blocks.
+pub(crate) fn read_range(
+    config: &FeedConfig,
+    partition: i32,
+    (low, high): (i64, i64),
+    stop: &CancellationToken,
+    each: impl FnMut(i64, Result<record::Place<'_>, RecordError>) -> Result<bool, FeedError>,
+) -> Result<(), FeedError> {
+    let consumer = groupless(config, "reading the topic: Kafka")?;
+    let scan = Scan { config, partition, consumer: &consumer, low, high, stop };
+    scan.read_all(low, each)
+}
+
 struct Scan<'a> {
     config: &'a FeedConfig,
     partition: i32,
@@ -218,11 +232,29 @@ impl Scan<'_> {
         Ok(found)
     }
 
-    /// Hands every record from `from` to the end to `each`, until it says `false`.
+    /// Hands every record from `from` to the end to `each`, until it says `false`; one that is none
+    /// of ours is an error.
     fn read(
         &self,
         from: i64,
         mut each: impl FnMut(i64, record::Place<'_>) -> Result<bool, FeedError>,
+    ) -> Result<(), FeedError> {
+        self.read_all(from, |offset, place| {
+            let foreign = |reason| FeedError::Foreign {
+                topic: self.config.topic.clone(),
+                partition: self.partition,
+                offset,
+                reason,
+            };
+            each(offset, place.map_err(foreign)?)
+        })
+    }
+
+    /// The same, where a record that is none of ours is for `each` to judge.
+    fn read_all(
+        &self,
+        from: i64,
+        mut each: impl FnMut(i64, Result<record::Place<'_>, RecordError>) -> Result<bool, FeedError>,
     ) -> Result<(), FeedError> {
         if from >= self.high {
             return Ok(());
@@ -237,13 +269,8 @@ impl Scan<'_> {
                 Some(Ok(message)) => {
                     heard = Instant::now();
                     let offset = message.offset();
-                    let go_on = record::place_received(&message, |place| each(offset, place))
-                        .map_err(|reason| FeedError::Foreign {
-                            topic: self.config.topic.clone(),
-                            partition: self.partition,
-                            offset,
-                            reason,
-                        })??;
+                    let go_on = record::place_received(&message, |place| each(offset, Ok(place)));
+                    let go_on = go_on.unwrap_or_else(|reason| each(offset, Err(reason)))?;
                     if !go_on || offset + 1 >= self.high {
                         return Ok(());
                     }

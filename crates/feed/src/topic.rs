@@ -6,11 +6,8 @@ use std::{
 };
 
 use rdkafka::{
-    admin::{
-        AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
-    },
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     error::{KafkaError, RDKafkaErrorCode},
-    metadata::MetadataTopic,
     types::RDKafkaRespErr,
 };
 
@@ -18,6 +15,7 @@ use crate::{
     client::{EndsElsewhere, Link},
     config::FeedConfig,
     error::FeedError,
+    lock,
 };
 
 /// Longest wait for one answer from Kafka.
@@ -67,34 +65,25 @@ fn missing(config: &FeedConfig) -> FeedError {
 /// topic is unfit.
 pub(crate) async fn compare(config: &FeedConfig) -> Result<(i32, Vec<String>), FeedError> {
     let (admin, options) = administration(config)?;
-    let Some(found) = partitions(&admin, config).await? else {
+    let Some(mut replicas) = replicas(&admin, config).await? else {
         return Err(missing(config));
     };
+    let found = count(&replicas);
     let mut differences = Vec::new();
     if found != config.partitions {
         differences.push(format!("partitions is {found}, configured is {}", config.partitions));
     }
-    let replicas = replicas(&admin, config).await?;
-    if replicas != Some(config.replication) {
-        let replicas =
-            replicas.map_or_else(|| "not the same everywhere".to_owned(), |n| n.to_string());
+    replicas.dedup();
+    let replication = match replicas.as_slice() {
+        [replicas] => replicas.to_string(),
+        _ => "not the same everywhere".to_owned(),
+    };
+    if replication != config.replication.to_string() {
         differences
-            .push(format!("replication is {replicas}, configured is {}", config.replication));
+            .push(format!("replication is {replication}, configured is {}", config.replication));
     }
-    let settings = settings(&admin, config, &options).await?;
-    for (name, wanted) in [
-        ("cleanup.policy", "delete".to_owned()),
-        ("retention.ms", config.retention_ms.to_string()),
-        ("retention.bytes", "-1".to_owned()),
-        ("message.timestamp.type", "CreateTime".to_owned()),
-        ("min.insync.replicas", config.min_insync.to_string()),
-        ("max.message.bytes", config.max_record_bytes.to_string()),
-        ("unclean.leader.election.enable", "false".to_owned()),
-    ] {
-        let found = settings.get(name).and_then(|entry| entry.value.as_deref());
-        if let Some(found) = found.filter(|found| *found != wanted) {
-            differences.push(format!("{name} is {found}, configured is {wanted}"));
-        }
+    for Difference { name, found, wanted } in differing(&admin, config, &options).await? {
+        differences.push(format!("{name} is {found}, configured is {wanted}"));
     }
     Ok((found, differences))
 }
@@ -111,9 +100,7 @@ pub async fn recreate_topic(
     let (admin, options) = administration(config)?;
     let found = partitions(&admin, config).await?;
     for partition in 0..found.unwrap_or(0).max(config.partitions) {
-        let name = format!("daybook relay {}/{partition}", config.topic);
-        let locked = "select pg_try_advisory_lock(hashtextextended($1, 0))";
-        if !client.query_one(locked, &[&name]).await?.get::<_, bool>(0) {
+        if !lock::try_take(client, &lock::name(&config.topic, partition)).await? {
             return Err(unfit(
                 config,
                 format!("a relay is at work on partition {partition}"),
@@ -177,21 +164,15 @@ async fn create(
     config: &FeedConfig,
     options: &AdminOptions,
 ) -> Result<(), FeedError> {
-    let min_insync = config.min_insync.to_string();
-    let retention = config.retention_ms.to_string();
-    let largest = config.max_record_bytes.to_string();
-    let topic = NewTopic::new(
+    let settings = settings(config);
+    let mut topic = NewTopic::new(
         &config.topic,
         config.partitions,
         TopicReplication::Fixed(config.replication),
-    )
-    .set("cleanup.policy", "delete")
-    .set("retention.ms", &retention)
-    .set("retention.bytes", "-1")
-    .set("message.timestamp.type", "CreateTime")
-    .set("min.insync.replicas", &min_insync)
-    .set("max.message.bytes", &largest)
-    .set("unclean.leader.election.enable", "false");
+    );
+    for (name, value) in &settings {
+        topic = topic.set(name, value);
+    }
     match admin.create_topics([&topic], options).await?.pop() {
         Some(Ok(_)) => {
             tracing::info!(topic = config.topic, partitions = config.partitions, "topic made");
@@ -223,6 +204,19 @@ async fn create(
 
 /// How many partitions the topic has, as this broker knows; `None`: there is no such topic.
 async fn partitions(admin: &Administration, config: &FeedConfig) -> Result<Option<i32>, FeedError> {
+    Ok(replicas(admin, config).await?.map(|replicas| count(&replicas)))
+}
+
+fn count(replicas: &[usize]) -> i32 {
+    i32::try_from(replicas.len()).unwrap_or(i32::MAX)
+}
+
+/// How many replicas each partition of the topic has, as this broker knows; `None`: there is no such
+/// topic.
+async fn replicas(
+    admin: &Administration,
+    config: &FeedConfig,
+) -> Result<Option<Vec<usize>>, FeedError> {
     let admin = Arc::clone(admin);
     let topic = config.topic.clone();
     let metadata = tokio::task::spawn_blocking(move || {
@@ -237,45 +231,61 @@ async fn partitions(admin: &Administration, config: &FeedConfig) -> Result<Optio
         return Ok(None);
     };
     match found.error() {
-        None => Ok(Some(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX))),
+        None => Ok(Some(found.partitions().iter().map(|one| one.replicas().len()).collect())),
         Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => Ok(None),
         Some(error) => Err(KafkaError::MetadataFetch(error.into()).into()),
     }
 }
 
-/// Replicas of each partition; `None`: not the same everywhere.
-async fn replicas(admin: &Administration, config: &FeedConfig) -> Result<Option<i32>, FeedError> {
-    let admin = Arc::clone(admin);
-    let topic = config.topic.clone();
-    let metadata = tokio::task::spawn_blocking(move || {
-        let answer = admin.inner().fetch_metadata(Some(&topic), REQUEST_TIMEOUT);
-        drop(admin);
-        answer
-    })
-    .await
-    .map_err(|_panicked| FeedError::Ended("the look at Kafka's topics"))??;
-    let topic = metadata.topics().iter().find(|found| found.name() == config.topic);
-    let partitions = topic.map(MetadataTopic::partitions).unwrap_or_default();
-    let mut counts: Vec<usize> = partitions.iter().map(|one| one.replicas().len()).collect();
-    counts.dedup();
-    match counts.as_slice() {
-        [count] => Ok(i32::try_from(*count).ok()),
-        _ => Ok(None),
+/// A setting of the topic that is not the one it would be made with.
+struct Difference {
+    name: &'static str,
+    found: String,
+    wanted: String,
+}
+
+impl Difference {
+    /// Why the topic can't serve with it; `None`: it can.
+    fn matters(&self) -> Option<&'static str> {
+        match self.name {
+            "cleanup.policy" => Some("compaction would remove all but each tenant's last event"),
+            "retention.ms" => Some("events would be removed at another time than agreed"),
+            "message.timestamp.type" => Some("a record's time is when its event was recorded"),
+            _ => None,
+        }
     }
 }
 
-async fn settings(
+/// What the topic is made with.
+fn settings(config: &FeedConfig) -> [(&'static str, String); 7] {
+    [
+        ("cleanup.policy", "delete".to_owned()),
+        ("retention.ms", config.retention_ms.to_string()),
+        ("retention.bytes", "-1".to_owned()),
+        ("message.timestamp.type", "CreateTime".to_owned()),
+        ("min.insync.replicas", config.min_insync.to_string()),
+        ("max.message.bytes", config.max_record_bytes.to_string()),
+        ("unclean.leader.election.enable", "false".to_owned()),
+    ]
+}
+
+async fn differing(
     admin: &AdminClient<Link>,
     config: &FeedConfig,
     options: &AdminOptions,
-) -> Result<ConfigResource, FeedError> {
+) -> Result<Vec<Difference>, FeedError> {
     let described =
         admin.describe_configs([&ResourceSpecifier::Topic(&config.topic)], options).await?.pop();
-    match described {
-        Some(Ok(settings)) => Ok(settings),
-        Some(Err(code)) => Err(KafkaError::AdminOp(code).into()),
-        None => Err(FeedError::KafkaStalled("no answer about the topic".to_owned())),
-    }
+    let there = match described {
+        Some(Ok(there)) => there,
+        Some(Err(code)) => return Err(KafkaError::AdminOp(code).into()),
+        None => return Err(FeedError::KafkaStalled("no answer about the topic".to_owned())),
+    };
+    let difference = |(name, wanted): (&'static str, String)| {
+        let found = there.get(name)?.value.clone().filter(|found| *found != wanted)?;
+        Some(Difference { name, found, wanted })
+    };
+    Ok(settings(config).into_iter().filter_map(difference).collect())
 }
 
 async fn check_settings(
@@ -283,25 +293,18 @@ async fn check_settings(
     config: &FeedConfig,
     options: &AdminOptions,
 ) -> Result<(), FeedError> {
-    let settings = settings(admin, config, options).await?;
-    let retention = config.retention_ms.to_string();
-    for (name, wanted, why) in [
-        ("cleanup.policy", "delete", "compaction would remove all but each tenant's last event"),
-        ("retention.ms", retention.as_str(), "events would be removed at another time than agreed"),
-        ("message.timestamp.type", "CreateTime", "a record's time is when its event was recorded"),
-    ] {
-        let found = settings.get(name).and_then(|entry| entry.value.as_deref());
-        if let Some(found) = found.filter(|found| *found != wanted) {
-            return Err(unfit(
-                config,
-                format!("{name} is {found}, must be {wanted} ({why})"),
-                format!(
-                    "change it (kafka-configs --alter --entity-type topics --entity-name {} \
-                     --add-config {name}={wanted}) or choose another topic",
-                    config.topic
-                ),
-            ));
-        }
+    for difference in differing(admin, config, options).await? {
+        let Some(why) = difference.matters() else { continue };
+        let Difference { name, found, wanted } = difference;
+        return Err(unfit(
+            config,
+            format!("{name} is {found}, must be {wanted} ({why})"),
+            format!(
+                "change it (kafka-configs --alter --entity-type topics --entity-name {} \
+                 --add-config {name}={wanted}) or choose another topic",
+                config.topic
+            ),
+        ));
     }
     Ok(())
 }

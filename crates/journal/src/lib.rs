@@ -138,7 +138,7 @@ pub use reader::{
     CopiedEvent, Direction, EventFilter, EventsCopy, EventsInOrder, JournalError, Page, Reader,
     StreamEnd, StreamRange,
 };
-pub use restore::{RestoreError, restore};
+pub use restore::{Restore, RestoreError};
 pub use submission::{
     Accepted, IdempotencyKey, IfMatch, Outcome, Retry, Submission, SubmitError, Verdict,
 };

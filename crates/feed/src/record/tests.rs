@@ -26,20 +26,7 @@ fn event() -> StoredEvent {
 }
 
 fn record_of(event: &StoredEvent, incarnation: Uuid) -> OwnedMessage {
-    let headers = encode(&FeedEvent {
-        tenant: "main",
-        incarnation,
-        position: event.position,
-        stream: &event.stream,
-        version: event.version,
-        kind: &event.kind,
-        schema_version: event.schema_version,
-        data: &event.data,
-        meta: &event.meta,
-        occurred_at: event.occurred_at,
-        recorded_at: event.recorded_at,
-        mac: &event.mac,
-    });
+    let headers = encode(&FeedEvent::of("main", incarnation, event));
     OwnedMessage::new(
         Some(event.data.as_bytes().to_vec()),
         Some(b"main".to_vec()),
@@ -162,7 +149,7 @@ fn headers_are_those_of_cloudevents() {
 
 #[test]
 fn a_missing_header_is_named() {
-    for name in NAMES {
+    for name in HEADER_NAMES {
         let expected = if name == "ce_source" { Ok(()) } else { Err(RecordError::Missing(name)) };
         assert_eq!(damaged(name, None), expected, "{name}");
     }

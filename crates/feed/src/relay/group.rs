@@ -22,7 +22,7 @@ use super::{
 use crate::{
     client::EndsElsewhere,
     error::FeedError,
-    note,
+    lock, note,
     record::{self, FeedEvent},
     scan,
     trouble::{Backoff, Trouble},
@@ -57,7 +57,7 @@ impl Group {
         tenants: watch::Receiver<Vec<Tenant>>,
     ) -> Self {
         let topic = &shared.config.topic;
-        let lock = format!("daybook relay {topic}/{partition}");
+        let lock = lock::name(topic, partition);
         let trouble = Trouble::new(format!("relay of {topic}/{partition}"));
         Self { shared, partition, tenants, lock, trouble }
     }

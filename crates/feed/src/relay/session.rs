@@ -6,7 +6,7 @@ use tokio_postgres::{NoTls, Row, Statement};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::error::FeedError;
+use crate::{error::FeedError, lock};
 
 /// How often the connection is tried out: a lock is lost with it.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -78,8 +78,7 @@ impl Session {
 
     /// Takes the lock of that name if nobody has it.
     pub(super) async fn try_lock(&self, name: &str) -> Result<bool, FeedError> {
-        let locked = "select pg_try_advisory_lock(hashtextextended($1, 0))";
-        Ok(self.client.query_one(locked, &[&name]).await?.get(0))
+        Ok(lock::try_take(&self.client, name).await?)
     }
 
     /// Gives the lock back.

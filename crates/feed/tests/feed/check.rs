@@ -140,21 +140,8 @@ async fn a_gap_is_named_and_what_retention_has_removed_is_none() {
             if event.position == 4 || event.position == 5 {
                 continue;
             }
-            let event = FeedEvent {
-                tenant: "main",
-                incarnation,
-                position: event.position,
-                stream: &event.stream,
-                version: event.version,
-                kind: &event.kind,
-                schema_version: event.schema_version,
-                data: &event.data,
-                meta: &event.meta,
-                occurred_at: event.occurred_at,
-                recorded_at: event.recorded_at,
-                mac: &event.mac,
-            };
-            publisher.publish(&event).await.unwrap();
+            let record = FeedEvent::of("main", incarnation, &event);
+            publisher.publish(&record).await.unwrap();
         }
         publisher.settle().await.unwrap();
         let gap =

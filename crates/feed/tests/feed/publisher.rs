@@ -22,21 +22,8 @@ async fn events_are_published_in_order_as_the_feeds_records_and_never_to_its_own
         let publisher = Publisher::new(&elsewhere, topic).await.unwrap();
         let incarnation = bed.reader.incarnation().await.unwrap();
         for event in bed.journal(&main).await {
-            let event = FeedEvent {
-                tenant: "main",
-                incarnation,
-                position: event.position,
-                stream: &event.stream,
-                version: event.version,
-                kind: &event.kind,
-                schema_version: event.schema_version,
-                data: &event.data,
-                meta: &event.meta,
-                occurred_at: event.occurred_at,
-                recorded_at: event.recorded_at,
-                mac: &event.mac,
-            };
-            publisher.publish(&event).await.unwrap();
+            let record = FeedEvent::of("main", incarnation, &event);
+            publisher.publish(&record).await.unwrap();
         }
         publisher.settle().await.unwrap();
         assert_eq!(publisher.confirmed(), 3000);
